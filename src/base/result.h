@@ -31,7 +31,9 @@ struct Error {
     int code = 0;
 
     // The same error with what was being done in front of it.
-    [[nodiscard]] Error within(std::string_view context) const { return {fmt::format("{}: {}", context, message), code}; }
+    [[nodiscard]] Error within(std::string_view context) const {
+        return {fmt::format("{}: {}", context, message), code};
+    }
 };
 
 template <typename T>
@@ -39,8 +41,10 @@ class [[nodiscard]] Result {
   public:
     using value_type = T;
     // Implicit on purpose: `return value;` and `return fail(...)` both read well.
+    // NOLINTBEGIN(google-explicit-constructor)
     Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
     Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
+    // NOLINTEND(google-explicit-constructor)
 
     [[nodiscard]] bool has_value() const { return state_.index() == 0; }
     explicit operator bool() const { return has_value(); }
@@ -68,6 +72,7 @@ class [[nodiscard]] Result<void> {
   public:
     using value_type = void;
     Result() = default;
+    // NOLINTNEXTLINE(google-explicit-constructor)
     Result(Error error) : error_(std::move(error)), failed_(true) {}
 
     [[nodiscard]] bool has_value() const { return !failed_; }
@@ -102,8 +107,8 @@ template <typename... Args>
 #define GHOSTIP_CONCAT_(a, b) a##b
 #define GHOSTIP_CONCAT(a, b) GHOSTIP_CONCAT_(a, b)
 
-#define RETURN_IF_ERROR(expression)                                                                  \
-    do {                                                                                             \
+#define RETURN_IF_ERROR(expression)                                                                           \
+    do {                                                                                                      \
         if (auto ghostip_result_ = (expression); !ghostip_result_) return std::move(ghostip_result_).error(); \
     } while (false)
 

@@ -72,7 +72,8 @@ std::optional<IpAddress> IpAddress::parse_lenient(std::string_view text) {
         const auto colon = text.rfind(':', dot);
         const auto octets = colon == std::string_view::npos ? std::nullopt : parse_quad(text.substr(colon + 1));
         if (!octets) return std::nullopt;
-        canonical = fmt::format("{}{}.{}.{}.{}", text.substr(0, colon + 1), (*octets)[0], (*octets)[1], (*octets)[2], (*octets)[3]);
+        canonical = fmt::format("{}{}.{}.{}.{}", text.substr(0, colon + 1), (*octets)[0], (*octets)[1], (*octets)[2],
+                                (*octets)[3]);
         text = canonical;
     }
     const auto address = parse(text);
@@ -87,7 +88,8 @@ bool IpAddress::is_unspecified() const {
 
 bool IpAddress::is_loopback() const {
     if (is_ipv4()) return bytes_[0] == 127;
-    return std::all_of(bytes_.begin(), bytes_.end() - 1, [](std::uint8_t byte) { return byte == 0; }) && bytes_[15] == 1;
+    return std::all_of(bytes_.begin(), bytes_.end() - 1, [](std::uint8_t byte) { return byte == 0; }) &&
+           bytes_[15] == 1;
 }
 
 bool IpAddress::is_link_local() const {
@@ -112,7 +114,8 @@ std::string IpAddress::text() const {
 }
 
 std::string host_port(const IpAddress& address, std::uint16_t port) {
-    return address.is_ipv4() ? fmt::format("{}:{}", address.text(), port) : fmt::format("[{}]:{}", address.text(), port);
+    return address.is_ipv4() ? fmt::format("{}:{}", address.text(), port)
+                             : fmt::format("[{}]:{}", address.text(), port);
 }
 
 }  // namespace ghostip::net

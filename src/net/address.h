@@ -22,8 +22,9 @@ inline constexpr std::array<Family, 2> kFamilies{Family::kIpv4, Family::kIpv6};
 
 class IpAddress {
   public:
-    // The unspecified address of the family.
-    constexpr explicit IpAddress(Family family = Family::kIpv4) : family_(family) {}
+    // The unspecified address of the family (of IPv4 when none is given).
+    constexpr IpAddress() : IpAddress(Family::kIpv4) {}
+    constexpr explicit IpAddress(Family family) : family_(family) {}
     // 4 or 16 bytes in network order.
     [[nodiscard]] static IpAddress from_bytes(Family family, const std::uint8_t* bytes);
 
