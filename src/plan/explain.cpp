@@ -1,0 +1,126 @@
+#include "plan/explain.h"
+
+#include <algorithm>
+
+namespace ghostip::plan {
+namespace {
+
+bool matches(const LocalDetector& detector, const Flow& flow) {
+    switch (detector.kind) {
+        case LocalDetector::Kind::kNone: return false;
+        case LocalDetector::Kind::kCidr: return detector.cidr.contains(flow.source);
+        case LocalDetector::Kind::kInterface: return flow.interface == detector.interface;
+        case LocalDetector::Kind::kInterfacePrefix: return flow.interface.starts_with(detector.interface);
+    }
+    return false;
+}
+
+bool any_contains(const std::vector<net::Prefix>& prefixes, const net::IpAddress& address) {
+    return std::any_of(prefixes.begin(), prefixes.end(), [&](const auto& prefix) { return prefix.contains(address); });
+}
+
+bool holds(const std::vector<net::IpAddress>& sorted, const net::IpAddress& address) {
+    return std::binary_search(sorted.begin(), sorted.end(), address);
+}
+
+}  // namespace
+
+std::string_view verdict_name(Verdict verdict) {
+    switch (verdict) {
+        case Verdict::kBalanced: return "balanced";
+        case Verdict::kRejected: return "rejected";
+        case Verdict::kDropped: return "dropped";
+        case Verdict::kNotOurs: return "not ours";
+    }
+    return "?";
+}
+
+bool Journey::masquerades_for(const Endpoint& endpoint) const {
+    return masquerade || std::find(hairpins.begin(), hairpins.end(), endpoint) != hairpins.end();
+}
+
+Explainer::Explainer(const Plan& plan, const ModeProfile& profile) : plan_(plan), profile_(profile) {
+    for (const auto& [name, service_port] : plan.service_ports)
+        for (const auto& destination : service_port->destinations) owners_[destination.key] = {service_port, &destination};
+}
+
+SourceClass Explainer::classify(const Flow& flow) const {
+    if (matches(plan_.node.detector, flow)) return SourceClass::kPod;
+    if (flow.source.is_loopback() || holds(plan_.node.addresses, flow.source)) return SourceClass::kNode;
+    return SourceClass::kOutside;
+}
+
+bool Explainer::accepts_node_ports(const net::IpAddress& address) const {
+    const auto& node_ports = plan_.node.node_ports;
+    if (!node_ports.all) return holds(node_ports.addresses, address);
+    if (address.is_loopback()) return profile_.loopback_node_ports && address.is_ipv4();
+    return holds(plan_.node.addresses, address);
+}
+
+// Addresses of services come before node ports, also where an external IP is one of the node's own addresses.
+const Explainer::Owned* Explainer::find(const Flow& flow) const {
+    const auto by_address = owners_.find({false, flow.destination, flow.protocol, flow.port});
+    if (by_address != owners_.end()) return &by_address->second;
+    if (!accepts_node_ports(flow.destination)) return nullptr;
+    const auto by_port = owners_.find({true, net::IpAddress(plan_.family), flow.protocol, flow.port});
+    return by_port == owners_.end() ? nullptr : &by_port->second;
+}
+
+// What nobody owns is only looked at where it leaves the node again; what is addressed to the node itself is its own
+// business.
+void Explainer::explain_unowned(Journey& journey) const {
+    const auto& to = journey.flow.destination;
+    const bool delivered_here = holds(plan_.node.addresses, to) && journey.source_class != SourceClass::kNode;
+    if (delivered_here) return;
+    if (profile_.rejects_unknown_cluster_ip_ports && plan_.cluster_ips.contains(to)) {
+        journey.verdict = Verdict::kRejected;
+        journey.reason = Reason::kUnknownPort;
+    } else if (profile_.drops_unallocated_cluster_ips && any_contains(plan_.node.service_cidrs, to)) {
+        journey.verdict = Verdict::kDropped;
+        journey.reason = Reason::kUnallocatedClusterIp;
+    }
+}
+
+Journey Explainer::explain(const Flow& flow) const {
+    Journey journey;
+    journey.flow = flow;
+    journey.source_class = classify(flow);
+    const Owned* owned = find(flow);
+    if (owned == nullptr) {
+        explain_unowned(journey);
+        return journey;
+    }
+    const Destination& destination = *owned->destination;
+    journey.destination = destination;
+    journey.service_port = owned->service_port;
+    if (!destination.allowed_sources.empty() && !any_contains(destination.allowed_sources, flow.source)) {
+        journey.verdict = Verdict::kDropped;
+        journey.reason = Reason::kSourceNotAllowed;
+        return journey;
+    }
+    const Treatment& treatment = destination.treatment(journey.source_class);
+    journey.scope = treatment.pool;
+    switch (treatment.action) {
+        case Action::kReject:
+            journey.verdict = Verdict::kRejected;
+            journey.reason = Reason::kNoEndpoints;
+            break;
+        case Action::kDrop:
+            journey.verdict = Verdict::kDropped;
+            journey.reason = Reason::kNoLocalEndpoints;
+            break;
+        case Action::kBalance:
+            journey.verdict = Verdict::kBalanced;
+            journey.reason = Reason::kEndpoints;
+            journey.pool = owned->service_port->pool(treatment.pool);
+            journey.masquerade = treatment.masquerade;
+            for (const auto& endpoint : journey.pool)
+                if (endpoint.address == flow.source &&
+                    plan_.hairpins.contains({endpoint.address, flow.protocol, endpoint.port}))
+                    journey.hairpins.push_back(endpoint);
+            break;
+    }
+    return journey;
+}
+
+}  // namespace ghostip::plan

@@ -1,0 +1,114 @@
+#include "plan/node.h"
+
+#include <algorithm>
+#include <iterator>
+
+namespace ghostip::plan {
+namespace {
+
+std::optional<net::Prefix> first_of_family(const std::vector<net::Prefix>& prefixes, net::Family family) {
+    const auto found = std::find_if(prefixes.begin(), prefixes.end(), [&](const auto& p) { return p.family() == family; });
+    if (found == prefixes.end()) return std::nullopt;
+    return *found;
+}
+
+LocalDetector detector(const NodeSettings& settings, const api::Node* node, net::Family family) {
+    LocalDetector result;
+    const auto by_cidr = [&](const std::optional<net::Prefix>& cidr) {
+        if (!cidr) return;
+        result.kind = LocalDetector::Kind::kCidr;
+        result.cidr = *cidr;
+    };
+    switch (settings.detect_local_mode) {
+        case DetectLocalMode::kClusterCidr: by_cidr(first_of_family(settings.cluster_cidrs, family)); break;
+        case DetectLocalMode::kNodeCidr:
+            if (node != nullptr) by_cidr(first_of_family(node->pod_cidrs, family));
+            break;
+        case DetectLocalMode::kBridgeInterface:
+            result.kind = LocalDetector::Kind::kInterface;
+            result.interface = settings.pod_interface;
+            break;
+        case DetectLocalMode::kInterfaceNamePrefix:
+            result.kind = LocalDetector::Kind::kInterfacePrefix;
+            result.interface = settings.pod_interface;
+            break;
+    }
+    return result;
+}
+
+// kube-proxy opens a family to all addresses when `primary` knows none of it; here such a family stays closed.
+NodePortAddresses node_port_addresses(const NodeSettings& settings, const ModeProfile& profile,
+                                      const std::optional<net::IpAddress>& own, const std::vector<net::IpAddress>& host,
+                                      net::Family family) {
+    NodePortAddresses result;
+    const bool primary =
+        settings.node_ports_on_primary || (settings.node_port_ranges.empty() && profile.node_ports_on_primary_only);
+    if (primary) {
+        if (own && !own->is_loopback()) result.addresses.push_back(*own);
+        return result;
+    }
+    std::vector<net::Prefix> ranges;
+    std::copy_if(settings.node_port_ranges.begin(), settings.node_port_ranges.end(), std::back_inserter(ranges),
+                 [&](const auto& range) { return range.family() == family; });
+    // Ranges of the other family alone leave this one open; one zero range wins over every other entry.
+    if (ranges.empty() || std::any_of(ranges.begin(), ranges.end(), [](const auto& range) { return range.length == 0; })) {
+        result.all = true;
+        return result;
+    }
+    for (const auto& address : host) {
+        if (address.is_loopback() && !profile.loopback_node_ports) continue;
+        if (std::any_of(ranges.begin(), ranges.end(), [&](const auto& range) { return range.contains(address); }))
+            result.addresses.push_back(address);
+    }
+    return result;
+}
+
+}  // namespace
+
+const ModeProfile& nftables_profile() {
+    static constexpr ModeProfile profile{.name = "nftables",
+                                         .node_ports_on_primary_only = true,
+                                         .loopback_node_ports = false,
+                                         .rejects_unknown_cluster_ip_ports = true,
+                                         .drops_unallocated_cluster_ips = true,
+                                         .filters_sources_without_endpoints = true,
+                                         .hairpin_local_endpoints_only = true};
+    return profile;
+}
+
+std::optional<net::IpAddress> node_ip(const NodeSettings& settings, const api::Node* node, const HostFacts& host,
+                                      net::Family family) {
+    if (settings.bind_address && settings.bind_address->family() == family && !settings.bind_address->is_unspecified())
+        return settings.bind_address;
+    if (node != nullptr) {
+        for (const auto type : {api::NodeAddressType::kInternalIp, api::NodeAddressType::kExternalIp})
+            for (const auto& candidate : node->addresses)
+                if (candidate.type == type && candidate.address.family() == family) return candidate.address;
+        return std::nullopt;
+    }
+    for (const auto& address : host.addresses)
+        if (address.family() == family && !address.is_loopback() && !address.is_link_local()) return address;
+    return std::nullopt;
+}
+
+NodeRules node_rules(const NodeSettings& settings, const ModeProfile& profile, const api::Node* node, const HostFacts& host,
+                     std::vector<net::Prefix> service_cidrs, net::Family family) {
+    NodeRules rules;
+    rules.detector = detector(settings, node, family);
+    rules.masquerade_all = settings.masquerade_all;
+    rules.masquerade_mark = std::uint32_t{1} << settings.masquerade_bit;
+    for (const auto& address : host.addresses)
+        if (address.family() == family) rules.addresses.push_back(address);
+    std::sort(rules.addresses.begin(), rules.addresses.end());
+    rules.addresses.erase(std::unique(rules.addresses.begin(), rules.addresses.end()), rules.addresses.end());
+    rules.node_ip = node_ip(settings, node, host, family);
+    rules.node_ports = node_port_addresses(settings, profile, rules.node_ip, rules.addresses, family);
+    if (profile.drops_unallocated_cluster_ips)
+        for (const auto& cidr : service_cidrs)
+            if (cidr.family() == family) rules.service_cidrs.push_back(cidr);
+    std::sort(rules.service_cidrs.begin(), rules.service_cidrs.end());
+    rules.service_cidrs.erase(std::unique(rules.service_cidrs.begin(), rules.service_cidrs.end()), rules.service_cidrs.end());
+    return rules;
+}
+
+}  // namespace ghostip::plan

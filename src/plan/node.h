@@ -1,0 +1,94 @@
+// What the plan knows of the node it is made for: settings (flags), facts from the Node object, facts from the host.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/objects.h"
+#include "net/address.h"
+#include "net/prefix.h"
+
+namespace ghostip::plan {
+
+// Where Kubernetes' modes are meant to differ. One value a mode; the plan reads it, no dataplane asks again.
+struct ModeProfile {
+    std::string_view name;
+    bool node_ports_on_primary_only;         // default of nodePortAddresses: primary (else all addresses)
+    bool loopback_node_ports;                // 127.0.0.0/8 may accept node ports (IPv4)
+    bool rejects_unknown_cluster_ip_ports;   // a cluster IP on a port that no service port owns
+    bool drops_unallocated_cluster_ips;      // an address of a ServiceCIDR that no Service owns
+    bool filters_sources_without_endpoints;  // source ranges count even when there is no endpoint
+    bool hairpin_local_endpoints_only;       // else every reachable endpoint
+};
+
+[[nodiscard]] const ModeProfile& nftables_profile();
+
+// KubeProxyConfiguration detectLocalMode.
+enum class DetectLocalMode : std::uint8_t { kClusterCidr, kNodeCidr, kBridgeInterface, kInterfaceNamePrefix };
+
+// From flags or the configuration file; constant while the process runs.
+struct NodeSettings {
+    std::string node_name;  // lower-case
+    DetectLocalMode detect_local_mode = DetectLocalMode::kClusterCidr;
+    std::vector<net::Prefix> cluster_cidrs;  // the first of a family counts
+    std::string pod_interface;               // bridge name or name prefix, by detect_local_mode
+    bool masquerade_all = false;
+    std::uint8_t masquerade_bit = 14;        // 0 to 31
+    // nodePortAddresses: absent = the mode's default.
+    bool node_ports_on_primary = false;      // the word "primary"
+    std::vector<net::Prefix> node_port_ranges;
+    std::optional<net::IpAddress> bind_address;  // counts as this node's address when it is a specific one
+};
+
+// From the machine.
+struct HostFacts {
+    std::vector<net::IpAddress> addresses;  // of all interfaces, loopback included
+
+    friend bool operator==(const HostFacts&, const HostFacts&) = default;
+};
+
+// How traffic from a pod of this node is told from other traffic (LocalTrafficDetector).
+struct LocalDetector {
+    enum class Kind : std::uint8_t { kNone, kCidr, kInterface, kInterfacePrefix };
+    Kind kind = Kind::kNone;
+    net::Prefix cidr;
+    std::string interface;
+
+    [[nodiscard]] bool available() const { return kind != Kind::kNone; }
+    friend bool operator==(const LocalDetector&, const LocalDetector&) = default;
+};
+
+// Addresses of this node that accept node ports.
+struct NodePortAddresses {
+    bool all = false;                       // every local address but loopback
+    std::vector<net::IpAddress> addresses;  // when not all: sorted; may be empty = node ports are closed
+
+    friend bool operator==(const NodePortAddresses&, const NodePortAddresses&) = default;
+};
+
+// What holds for the whole node in one family.
+struct NodeRules {
+    LocalDetector detector;
+    bool masquerade_all = false;
+    std::uint32_t masquerade_mark = 0x4000;    // exactly one bit
+    NodePortAddresses node_ports;
+    std::vector<net::Prefix> service_cidrs;    // sorted; addresses nobody owns in them are dropped
+    std::vector<net::IpAddress> addresses;     // of this node (type local), sorted
+    std::optional<net::IpAddress> node_ip;     // this node's own address in the family
+
+    friend bool operator==(const NodeRules&, const NodeRules&) = default;
+};
+
+// This node's address in a family: the bind address if specific, else the Node's first InternalIP, else its first
+// ExternalIP; without a Node object the host's first address that is neither loopback nor link-local.
+[[nodiscard]] std::optional<net::IpAddress> node_ip(const NodeSettings& settings, const api::Node* node,
+                                                    const HostFacts& host, net::Family family);
+
+// `node` may be null: not known (yet).
+[[nodiscard]] NodeRules node_rules(const NodeSettings& settings, const ModeProfile& profile, const api::Node* node,
+                                   const HostFacts& host, std::vector<net::Prefix> service_cidrs, net::Family family);
+
+}  // namespace ghostip::plan
