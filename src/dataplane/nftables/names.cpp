@@ -1,0 +1,95 @@
+#include "dataplane/nftables/names.h"
+
+#include <fmt/format.h>
+
+namespace ghostip::dataplane::nftables {
+namespace {
+
+using kernel::nft::Field;
+using Fields = std::vector<Field>;
+
+// A destination as a key: address . protocol . port, or protocol . port.
+Fields destination(Lane lane) {
+    return is_node_port(lane) ? Fields{Field::kProtocol, Field::kPort} : Fields{Field::kAddress, Field::kProtocol, Field::kPort};
+}
+
+Fields operator+(Fields a, const Fields& b) {
+    a.insert(a.end(), b.begin(), b.end());
+    return a;
+}
+
+// Clients that can stick to an endpoint at once, for each time-out and lane. When full, new clients are balanced
+// without affinity until entries expire; without a bound one client with many addresses could use up the memory.
+constexpr std::uint32_t kStuckClients = 262144;
+
+}  // namespace
+
+kernel::nft::Table table(net::Family family) { return {family, std::string(kTableName), "Kubernetes Services, by ghostip"}; }
+
+std::string_view lane_prefix(Lane lane) {
+    switch (lane) {
+        case Lane::kAddress: return "";
+        case Lane::kAddressLocal: return "local-";
+        case Lane::kNodePort: return "nodeport-";
+        case Lane::kNodePortLocal: return "nodeport-local-";
+    }
+    return "";
+}
+
+std::string set_name(const SetRef& ref) {
+    const auto prefix = lane_prefix(ref.lane);
+    switch (ref.role) {
+        case SetRole::kClusterIps: return "cluster-ips";
+        case SetRole::kNodePortIps: return "nodeport-ips";
+        case SetRole::kExternalCluster: return is_node_port(ref.lane) ? "nodeport-policy-cluster" : "external-policy-cluster";
+        case SetRole::kExternalLocal: return is_node_port(ref.lane) ? "nodeport-policy-local" : "external-policy-local";
+        case SetRole::kNoEndpointsReject: return fmt::format("{}no-endpoints-reject", prefix);
+        case SetRole::kNoEndpointsDrop: return fmt::format("{}no-endpoints-drop", prefix);
+        case SetRole::kUpTo: return fmt::format("{}upto-{}", prefix, ref.parameter);
+        case SetRole::kEndpoints: return fmt::format("{}endpoints", prefix);
+        case SetRole::kAffinity: return fmt::format("{}affinity-{}", prefix, ref.parameter);
+        case SetRole::kMembers: return fmt::format("{}members-{}", prefix, ref.parameter);
+        case SetRole::kStuck: return fmt::format("{}stuck-{}", prefix, ref.parameter);
+        case SetRole::kFilteredSources: return "filtered-sources";
+        case SetRole::kAllowedSources: return fmt::format("allowed-sources-{}", ref.parameter);
+        case SetRole::kHairpins: return "hairpins";
+    }
+    return "?";
+}
+
+kernel::nft::Set declare(const SetRef& ref) {
+    kernel::nft::Set set;
+    set.name = set_name(ref);
+    const Fields endpoint{Field::kAddress, Field::kPort};
+    switch (ref.role) {
+        case SetRole::kClusterIps: set.key = {Field::kAddress}; break;
+        case SetRole::kNodePortIps: set.key = {Field::kAddress}; break;
+        case SetRole::kExternalCluster:
+        case SetRole::kExternalLocal:
+        case SetRole::kNoEndpointsReject:
+        case SetRole::kNoEndpointsDrop:
+        case SetRole::kUpTo:
+        case SetRole::kAffinity:
+        case SetRole::kFilteredSources: set.key = destination(ref.lane); break;
+        case SetRole::kEndpoints:
+            set.key = destination(ref.lane) + Fields{Field::kNumber};
+            set.data = endpoint;
+            break;
+        case SetRole::kMembers: set.key = destination(ref.lane) + endpoint; break;
+        case SetRole::kStuck:
+            set.key = Fields{Field::kAddress} + destination(ref.lane);
+            set.data = endpoint;
+            set.timeout_seconds = ref.parameter;
+            set.size = kStuckClients;
+            break;
+        case SetRole::kAllowedSources: set.key = destination(Lane::kAddress) + Fields{Field::kAddress}; break;
+        case SetRole::kHairpins: set.key = {Field::kAddress, Field::kAddress, Field::kProtocol, Field::kPort}; break;
+    }
+    return set;
+}
+
+std::string pick_chain(Lane lane) { return fmt::format("{}pick", lane_prefix(lane)); }
+std::string pick_chain(Lane lane, std::uint32_t up_to) { return fmt::format("{}pick-{}", lane_prefix(lane), up_to); }
+std::string stuck_chain(Lane lane, std::uint32_t seconds) { return fmt::format("{}stuck-{}", lane_prefix(lane), seconds); }
+
+}  // namespace ghostip::dataplane::nftables

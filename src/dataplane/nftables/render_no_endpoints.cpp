@@ -1,0 +1,51 @@
+// What happens to packets that nobody translated although they carry an address of ours.
+//
+// After NAT a translated packet carries an endpoint's address, so what still matches here found nobody. External
+// destinations that do have endpoints match only if the packet met a commit half way (its NAT look-up before, this one
+// after): it is dropped, and the client's next try is translated. Left alone it would pass through untranslated and the
+// connection would stay so.
+#include "dataplane/nftables/render_common.h"
+
+namespace ghostip::dataplane::nftables {
+
+void render_no_endpoints(const StructureInput& input, std::vector<kernel::nft::Chain>& chains) {
+    namespace select = kernel::nft::select;
+    using namespace kernel::nft;
+
+    const auto check = [&](std::string name, Lane lane) {
+        Chain chain{std::move(name), std::nullopt, {}};
+        const auto dialled_in = [&](SetRole role) { return rule(input).in_set(dialled(lane), name_of(role, lane)); };
+        chain.rules.push_back(std::move(dialled_in(SetRole::kNoEndpointsReject)).reject());
+        chain.rules.push_back(std::move(dialled_in(SetRole::kNoEndpointsDrop)).drop());
+        chain.rules.push_back(std::move(dialled_in(SetRole::kExternalCluster).comment("between two commits")).drop());
+        chain.rules.push_back(std::move(dialled_in(SetRole::kExternalLocal).comment("between two commits")).drop());
+        chains.push_back(std::move(chain));
+    };
+    check("untranslated", Lane::kAddress);
+    check("untranslated-nodeports", Lane::kNodePort);
+
+    Chain cluster_ips{"unknown-cluster-ips", std::nullopt, {}};
+    cluster_ips.rules.push_back(std::move(rule(input)
+                                              .in_set({select::kDestination}, name_of(SetRole::kClusterIps))
+                                              .comment("a cluster IP, but no port of it"))
+                                    .reject());
+    for (const auto& cidr : input.node.service_cidrs)
+        cluster_ips.rules.push_back(std::move(rule(input).destination(cidr).comment("no Service has this cluster IP")).drop());
+    chains.push_back(std::move(cluster_ips));
+
+    Chain filter_input{"filter-input", BaseChain{ChainType::kFilter, Hook::kInput, kFilterPriority}, {}};
+    filter_input.rules.push_back(std::move(rule(input).connection_is_new()).jump("untranslated"));
+    RuleBuilder to_node_port = rule(input);
+    to_node_port_address(to_node_port.connection_is_new(), input);
+    filter_input.rules.push_back(std::move(to_node_port).jump("untranslated-nodeports"));
+    chains.push_back(std::move(filter_input));
+
+    for (const auto hook : {Hook::kForward, Hook::kOutput}) {
+        Chain base{hook == Hook::kForward ? "filter-forward" : "filter-output", BaseChain{ChainType::kFilter, hook, kFilterPriority}, {}};
+        base.rules.push_back(std::move(rule(input).connection_is_new()).jump("untranslated"));
+        base.rules.push_back(std::move(rule(input).connection_is_new()).jump("unknown-cluster-ips"));
+        chains.push_back(std::move(base));
+    }
+}
+
+}  // namespace ghostip::dataplane::nftables

@@ -1,0 +1,98 @@
+#include "dataplane/nftables/stuck_clients.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <map>
+#include <set>
+#include <string>
+
+#include "dataplane/nftables/render_elements.h"
+
+namespace ghostip::dataplane::nftables {
+namespace {
+
+// Entries expire while they are being deleted, which makes the kernel refuse the batch: look again.
+constexpr int kAttempts = 5;
+
+using Bytes = std::string;  // used as a byte string that orders and compares
+
+Bytes to_bytes(std::span<const std::uint8_t> bytes) { return {bytes.begin(), bytes.end()}; }
+
+// By map: destination -> endpoints that clients may still be stuck to.
+using Valid = std::map<SetRef, std::map<Bytes, std::set<Bytes>>>;
+
+const plan::Destination* find(const plan::ServicePortPlanPtr& plan, const plan::DestinationKey& key) {
+    if (!plan) return nullptr;
+    for (const auto& destination : plan->destinations)
+        if (destination.key == key) return &destination;
+    return nullptr;
+}
+
+// The pool that a destination has in a lane afterwards; null if clients do not stick there any more.
+const plan::Pool* pool_after(const plan::ServicePortChange& change, const plan::DestinationKey& key, Lane lane) {
+    const auto* after = find(change.after, key);
+    if (after == nullptr || change.after->affinity_seconds != change.before->affinity_seconds) return nullptr;
+    for (const auto& candidate : lanes_of(*after))
+        if (candidate && candidate->lane == lane) return &change.after->pool(candidate->scope);
+    return nullptr;
+}
+
+bool keeps_all(const plan::Pool& before, const plan::Pool* after) {
+    return after != nullptr && std::all_of(before.begin(), before.end(), [&](const auto& endpoint) {
+               return std::any_of(after->begin(), after->end(), [&](const auto& kept) {
+                   return kept.address == endpoint.address && kept.port == endpoint.port;
+               });
+           });
+}
+
+Valid affected(const plan::Delta& delta) {
+    Valid valid;
+    for (const auto& change : delta.service_ports) {
+        if (!change.before || change.before->affinity_seconds == 0) continue;
+        for (const auto& destination : change.before->destinations) {
+            for (const auto& lane : lanes_of(destination)) {
+                if (!lane) continue;
+                const auto& before = change.before->pool(lane->scope);
+                const auto* after = pool_after(change, destination.key, lane->lane);
+                if (before.empty() || keeps_all(before, after)) continue;
+                auto& endpoints = valid[{SetRole::kStuck, lane->lane, change.before->affinity_seconds}]
+                                       [to_bytes(KeyBytes().destination(destination.key).bytes())];
+                if (after == nullptr) continue;
+                for (const auto& endpoint : *after) endpoints.insert(to_bytes(KeyBytes().endpoint(endpoint).bytes()));
+            }
+        }
+    }
+    return valid;
+}
+
+// client . destination : endpoint
+kernel::nft::Elements stale(const kernel::nft::Elements& all, std::size_t client_bytes,
+                            const std::map<Bytes, std::set<Bytes>>& valid) {
+    kernel::nft::Elements found{all.set, all.key_bytes, all.data_bytes, {}};
+    for (std::size_t i = 0; i < all.count(); ++i) {
+        const auto element = all.at(i);
+        const auto destination = valid.find(to_bytes(element.subspan(client_bytes, all.key_bytes - client_bytes)));
+        if (destination == valid.end() || destination->second.contains(to_bytes(element.subspan(all.key_bytes)))) continue;
+        found.bytes.insert(found.bytes.end(), element.begin(), element.end());
+    }
+    return found;
+}
+
+}  // namespace
+
+Result<void> forget_stuck_clients(kernel::nft::Kernel& kernel, net::Family family, const plan::Delta& delta) {
+    const std::size_t client_bytes = static_cast<std::size_t>(net::address_bits(family)) / 8;
+    for (const auto& [ref, valid] : affected(delta)) {
+        for (int attempt = 1;; ++attempt) {
+            ASSIGN_OR_RETURN(const auto all, kernel.read(table(family), declare(ref)));
+            auto elements = stale(all, client_bytes, valid);
+            if (elements.count() == 0) break;
+            const auto result = kernel.commit({table(family), {kernel::nft::DeleteElements{std::move(elements)}}});
+            if (result) break;
+            if (result.error().code != ENOENT || attempt == kAttempts) return result.error();
+        }
+    }
+    return {};
+}
+
+}  // namespace ghostip::dataplane::nftables
