@@ -1,0 +1,20 @@
+#include "agent/modes.h"
+
+#include <array>
+
+#include "dataplane/nftables/dataplane.h"
+
+namespace ghostip::agent {
+
+std::span<const dataplane::Mode> modes() {
+    static const std::array<dataplane::Mode, 1> table{dataplane::nftables::mode()};
+    return table;
+}
+
+const dataplane::Mode* find_mode(std::string_view name) {
+    for (const auto& mode : modes())
+        if (mode.name == name) return &mode;
+    return nullptr;
+}
+
+}  // namespace ghostip::agent

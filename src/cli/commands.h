@@ -1,0 +1,22 @@
+// The commands of `ghostip`, one function each: adds itself to the application, and what it parsed to the table of
+// things to run.
+#pragma once
+
+#include <functional>
+
+namespace CLI {
+class App;
+}
+
+namespace ghostip::cli {
+
+// Runs the command that was parsed and gives the process's exit code.
+using Run = std::function<int()>;
+
+void add_proxy_command(CLI::App& app, Run& run);
+void add_render_command(CLI::App& app, Run& run);
+void add_explain_command(CLI::App& app, Run& run);
+void add_cleanup_command(CLI::App& app, Run& run);
+void add_version_command(CLI::App& app, Run& run);
+
+}  // namespace ghostip::cli

@@ -1,0 +1,151 @@
+#include "cli/journey_text.h"
+
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "cli/json_text.h"
+
+namespace ghostip::cli {
+namespace {
+
+using plan::Journey;
+using plan::Reason;
+using plan::Verdict;
+
+std::string why(const Journey& journey, const plan::NodeRules& node) {
+    const auto& flow = journey.flow;
+    switch (journey.reason) {
+        case Reason::kEndpoints: return "";
+        case Reason::kNoEndpoints: return "the Service has no usable endpoint anywhere";
+        case Reason::kNoLocalEndpoints: return "the traffic policy is Local, and all usable endpoints are on other nodes";
+        case Reason::kSourceNotAllowed:
+            return fmt::format("{} is in none of loadBalancerSourceRanges", flow.source.text());
+        case Reason::kUnknownPort:
+            return fmt::format("{} is a cluster IP, but no Service has port {}/{} on it", flow.destination.text(), flow.port,
+                               net::protocol_name(flow.protocol));
+        case Reason::kUnallocatedClusterIp:
+            return fmt::format("{} is in a service range, but no Service has it", flow.destination.text());
+        case Reason::kUnknownDestination: break;
+    }
+    for (const auto& address : node.addresses)
+        if (address == flow.destination) return "an address of this node; ghostip leaves the packet as it is";
+    return "no Service has this destination; ghostip leaves the packet as it is";
+}
+
+std::string outcome(Verdict verdict) {
+    switch (verdict) {
+        case Verdict::kBalanced: return "balanced";
+        case Verdict::kRejected: return "REJECTED with ICMP port unreachable";
+        case Verdict::kDropped: return "DROPPED without an answer";
+        case Verdict::kNotOurs: return "not ours";
+    }
+    return "?";
+}
+
+std::string_view scope_text(plan::PoolScope scope) {
+    return scope == plan::PoolScope::kCluster ? "of the whole cluster" : "of this node only";
+}
+
+std::string masqueraded_source(const plan::NodeRules& node) {
+    return node.node_ip ? fmt::format("this node's address towards the endpoint (its own is {})", node.node_ip->text())
+                        : "this node's address towards the endpoint";
+}
+
+std::string place(const plan::Endpoint& endpoint, const NodeOf& node_of) {
+    if (endpoint.local) return "on this node";
+    const std::string name = node_of(endpoint);
+    return name.empty() ? "on another node" : "on node " + name;
+}
+
+}  // namespace
+
+std::string journey_text(const Journey& journey, const plan::NodeRules& node, const NodeOf& node_of) {
+    const auto& flow = journey.flow;
+    std::string text = fmt::format("{} -> {}/{}   (source: {})\n\n", flow.source.text(), net::host_port(flow.destination, flow.port),
+                                   net::protocol_name(flow.protocol), plan::source_class_name(journey.source_class));
+    if (journey.destination)
+        text += fmt::format("1 match    {} of Service {} ({})\n", plan::destination_kind_name(journey.destination->kind),
+                            journey.service_port->name.text(), journey.destination->key.text());
+    else
+        text += "1 match    nothing\n";
+    if (journey.verdict != Verdict::kBalanced) {
+        text += fmt::format("2 select   no endpoint: {}\n3 rewrite  nothing\n4 route    {}\n", why(journey, node), outcome(journey.verdict));
+        return text;
+    }
+    text += fmt::format("2 select   one of {} endpoints {}, each with probability {:.4f}\n", journey.pool.size(),
+                        scope_text(journey.scope), 1.0 / static_cast<double>(journey.pool.size()));
+    for (const auto& endpoint : journey.pool)
+        text += fmt::format("             {:<24} {:.4f}  {}\n", net::host_port(endpoint.address, endpoint.port),
+                            1.0 / static_cast<double>(journey.pool.size()), place(endpoint, node_of));
+    if (journey.service_port->affinity_seconds != 0)
+        text += fmt::format("             a client that was here in the last {} s goes where it went before (ClientIP)\n",
+                            journey.service_port->affinity_seconds);
+    text += fmt::format("3 rewrite  destination: {} -> the endpoint's\n", net::host_port(flow.destination, flow.port));
+    text += journey.masquerade ? fmt::format("           source: {} -> {}\n", flow.source.text(), masqueraded_source(node))
+                               : fmt::format("           source: {}, kept\n", flow.source.text());
+    for (const auto& endpoint : journey.hairpins)
+        if (!journey.masquerade)
+            text += fmt::format("           source: {} -> {}, if {} is chosen (it would talk to itself)\n", flow.source.text(),
+                                masqueraded_source(node), net::host_port(endpoint.address, endpoint.port));
+    text += "4 route    by this node's routes to the endpoint; answers come back the same way and are translated back\n";
+    return text;
+}
+
+std::string journey_json(const Journey& journey, const plan::NodeRules& node, const NodeOf& node_of) {
+    const auto& flow = journey.flow;
+    JsonText json;
+    json.begin_object();
+    json.field("from", flow.source.text());
+    json.field("to", net::host_port(flow.destination, flow.port));
+    json.field("protocol", net::protocol_name(flow.protocol));
+    json.field("sourceClass", plan::source_class_name(journey.source_class));
+    json.field("verdict", plan::verdict_name(journey.verdict));
+    if (journey.verdict != Verdict::kBalanced) json.field("reason", why(journey, node));
+    json.key("match");
+    json.begin_object();
+    if (journey.destination) {
+        const auto& name = journey.service_port->name;
+        json.field("kind", plan::destination_kind_name(journey.destination->kind));
+        json.field("namespace", name.service.namespace_);
+        json.field("service", name.service.name);
+        json.field("port", name.port);
+        json.field("destination", journey.destination->key.text());
+    }
+    json.end_object();
+    json.key("select");
+    json.begin_object();
+    if (journey.verdict == Verdict::kBalanced) {
+        json.field("pool", journey.scope == plan::PoolScope::kCluster ? "cluster" : "local");
+        json.number("affinitySeconds", journey.service_port->affinity_seconds);
+    }
+    json.key("endpoints");
+    json.begin_array();
+    for (const auto& endpoint : journey.pool) {
+        json.begin_object();
+        json.field("endpoint", net::host_port(endpoint.address, endpoint.port));
+        json.number("probability", 1.0 / static_cast<double>(journey.pool.size()));
+        json.boolean("local", endpoint.local);
+        json.field("node", node_of(endpoint));
+        json.boolean("masquerade", journey.masquerades_for(endpoint));
+        json.end_object();
+    }
+    json.end_array();
+    json.end_object();
+    json.key("rewrite");
+    json.begin_object();
+    if (journey.verdict == Verdict::kBalanced) {
+        json.field("destination", "endpoint");
+        json.field("source", journey.masquerade ? "masqueraded" : "kept");
+        json.field("sourceAfter", journey.masquerade ? (node.node_ip ? node.node_ip->text() : "") : flow.source.text());
+    }
+    json.end_object();
+    json.key("route");
+    json.begin_object();
+    json.field("outcome", journey.verdict == Verdict::kBalanced ? "forwarded to the endpoint" : outcome(journey.verdict));
+    json.end_object();
+    json.end_object();
+    return json.text() + "\n";
+}
+
+}  // namespace ghostip::cli

@@ -1,0 +1,139 @@
+// `ghostip proxy`: the node agent.
+#include <atomic>
+#include <charconv>
+#include <csignal>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "agent/agent.h"
+#include "base/log.h"
+#include "cli/commands.h"
+#include "cli/exit_code.h"
+#include "cli/options.h"
+#include "http/server.h"
+#include "source/manifests/manifest_source.h"
+
+namespace ghostip::cli {
+namespace {
+
+struct ProxyFlags {
+    NodeFlags node;
+    std::string healthz_bind_address = "0.0.0.0:10256";
+    bool once = false;
+    bool verbose = false;
+};
+
+struct HostPort {
+    std::string host;
+    std::uint16_t port;
+};
+
+// `0.0.0.0:10256`, `[::]:10256`, or an address alone, which takes the default port.
+Result<HostPort> parse_host_port(const std::string& text) {
+    constexpr std::uint16_t kDefaultPort = 10256;
+    if (net::IpAddress::parse(text)) return HostPort{text, kDefaultPort};
+    const auto colon = text.rfind(':');
+    std::string host = text.substr(0, colon);
+    if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+    unsigned port = 0;
+    const auto* begin = colon == std::string::npos ? nullptr : text.data() + colon + 1;
+    const auto* end = text.data() + text.size();
+    const bool port_ok = begin != nullptr && std::from_chars(begin, end, port).ptr == end && begin != end && port <= 65535;
+    if (!port_ok || !net::IpAddress::parse(host)) return fail("--healthz-bind-address: \"{}\": not address:port", text);
+    return HostPort{host, static_cast<std::uint16_t>(port)};
+}
+
+// Ends the agent at SIGINT or SIGTERM. The signals are blocked in all threads, which are started later.
+class SignalStop {
+  public:
+    SignalStop() {
+        sigemptyset(&signals_);
+        sigaddset(&signals_, SIGINT);
+        sigaddset(&signals_, SIGTERM);
+        pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+    }
+    void watch(agent::Agent& agent) {
+        thread_ = std::thread([this, &agent] {
+            int signal = 0;
+            sigwait(&signals_, &signal);
+            agent.stop();
+        });
+    }
+    ~SignalStop() {
+        if (!thread_.joinable()) return;
+        pthread_kill(thread_.native_handle(), SIGTERM);  // where it was not a signal that ended the agent
+        thread_.join();
+    }
+    SignalStop(const SignalStop&) = delete;
+    SignalStop& operator=(const SignalStop&) = delete;
+
+  private:
+    sigset_t signals_{};
+    std::thread thread_;
+};
+
+Result<void> run_proxy(const ProxyFlags& flags) {
+    ASSIGN_OR_RETURN(const NodeOptions options, node_options(flags.node));
+    SignalStop signals;
+    std::atomic<int> bad_objects = 0;
+    source::ManifestSource source(flags.node.manifests, [&](const api::Problem& problem) {
+        if (problem.severity == api::Severity::kError) {
+            ++bad_objects;
+            log::error("{}", problem.text());
+        } else {
+            log::warning("{}", problem.text());
+        }
+    });
+    agent::Health health;
+    agent::AgentConfig config;
+    config.node = options.settings;
+    config.mode = options.mode;
+    ASSIGN_OR_RETURN(const auto agent, agent::Agent::create(std::move(config), source, health));
+    signals.watch(*agent);
+
+    if (flags.once) {
+        RETURN_IF_ERROR(agent->run_once());
+        if (bad_objects > 0) return fail("{} problems in {}; all else is programmed", bad_objects.load(), flags.node.manifests);
+        return {};
+    }
+    std::unique_ptr<http::Server> healthz;
+    if (!flags.healthz_bind_address.empty()) {
+        ASSIGN_OR_RETURN(const HostPort listen, parse_host_port(flags.healthz_bind_address));
+        auto server = http::Server::listen(listen.host, listen.port, {{"/healthz", [&health] { return health.healthz(); }}});
+        if (server)
+            healthz = std::move(server).value();
+        else
+            log::error("healthz: {}; going on without", server.error().message);
+    }
+    log::info("node {}, mode {}, manifests {}", options.settings.node_name, options.mode->name, flags.node.manifests);
+    return agent->run();
+}
+
+}  // namespace
+
+void add_proxy_command(CLI::App& app, Run& run) {
+    auto* command = app.add_subcommand("proxy", "Keep this node's rules up to date with Services and EndpointSlices");
+    auto flags = std::make_shared<ProxyFlags>();
+    add_node_flags(*command, flags->node);
+    command->add_option("--healthz-bind-address", flags->healthz_bind_address, "Where /healthz answers; empty = nowhere")
+        ->capture_default_str();
+    command->add_flag("--once", flags->once, "One sync, then exit and leave the rules; fails if anything could not be programmed");
+    command->add_flag("-v,--verbose", flags->verbose, "Log more");
+    command->footer(R"(Examples:
+  ghostip proxy --manifests /etc/ghostip --hostname-override n1 --cluster-cidr 10.244.0.0/16,fd00:10:244::/56
+  ghostip proxy --manifests web.yaml --nodeport-addresses 192.168.0.0/24 --once)");
+    command->callback([flags, &run] {
+        run = [flags] {
+            if (flags->verbose) log::set_level(log::Level::kDebug);
+            const auto result = run_proxy(*flags);
+            if (!result) log::error("{}", result.error().message);
+            return result ? kOk : kFailed;
+        };
+    });
+}
+
+}  // namespace ghostip::cli
