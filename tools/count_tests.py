@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+"""Prints `PASSED FAILED` for a JUnit report that ctest wrote. What did not run, or skipped itself, counts as failed."""
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+
+# GoogleTest reports success when all that a program did was to skip.
+GTEST_SKIPPED = re.compile(r"^\[  SKIPPED \] (?!\d+ tests?, listed below)(\S+)", re.MULTILINE)
+
+
+def main() -> int:
+    try:
+        root = ElementTree.parse(sys.argv[1]).getroot()
+    except (OSError, ElementTree.ParseError) as error:
+        print(f"no report of this ctest run: {error}", file=sys.stderr)
+        return 1
+    passed = failed = 0
+    for case in root.iter("testcase"):
+        name = case.get("name", "?")
+        output = case.findtext("system-out") or ""
+        inner = sorted(set(GTEST_SKIPPED.findall(output)))
+        if case.get("status") != "run":
+            failed += 1
+            # A failed test has been shown by ctest already.
+            if case.get("status") != "fail":
+                print(f"{name} did not run, which counts as failed:\n{output.strip()}", file=sys.stderr)
+        elif inner:
+            failed += 1
+            print(f"{name} skipped {', '.join(inner)}, which counts as failed", file=sys.stderr)
+        else:
+            passed += 1
+    print(passed, failed)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

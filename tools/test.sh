@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# What must hold before a change goes in, a step at a time; the first step that fails ends it. The last line counts
+# the tests of all steps. A test that skips itself has not shown anything: it counts as failed.
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+source tools/steps.sh
+
+build_dev() { configure_and_build dev; }
+build_asan() { configure_and_build asan; }
+
+step "build (dev)" build_dev
+ctest_step "unit tests, fuzz corpora, lint" dev -L '^(unit|fuzz|lint)$' -LE '^long$' -j "$JOBS"
+step "build (asan)" build_asan
+ctest_step "unit tests and fuzz corpora under sanitizers" asan -L '^(unit|fuzz)$' -LE '^long$' -j "$JOBS"
+ctest_step "packets through the kernel" dev -L '^packets$' -LE '^long$' -j "$JOBS"
+step "build (release)" tools/build.sh
+counted_step "demo" test/demo/demo.sh build/release/bin/ghostip
