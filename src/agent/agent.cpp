@@ -1,5 +1,6 @@
 #include "agent/agent.h"
 
+#include <malloc.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -26,7 +27,8 @@ bool family_enabled(net::Family family) {
 
 plan::HostFacts host_facts() {
     auto addresses = kernel::route::interface_addresses();
-    if (!addresses) log::warning("{}; node ports will only be open on the Node's own addresses", addresses.error().message);
+    if (!addresses)
+        log::warning("{}; node ports will only be open on the Node's own addresses", addresses.error().message);
     return {addresses.value_or({})};
 }
 
@@ -62,8 +64,9 @@ Result<std::unique_ptr<Agent>> Agent::create(AgentConfig config, api::ObjectSour
         }
         if (!missing.empty()) continue;
         ASSIGN_OR_RETURN(auto dataplane, mode->open(family));
-        agent->proxiers_.push_back(
-            {family, std::make_unique<plan::Planner>(family, agent->config_.node, mode->profile(), host), std::move(dataplane)});
+        agent->proxiers_.push_back({family,
+                                    std::make_unique<plan::Planner>(family, agent->config_.node, mode->profile(), host),
+                                    std::move(dataplane)});
     }
     if (agent->proxiers_.empty()) return fail("this host cannot do {} mode: {}", mode->name, reasons);
     return agent;
@@ -80,7 +83,8 @@ std::vector<api::Change> Agent::wait_for_first_list() {
     std::vector<api::Change> changes;
     while (!stop_) {
         auto batch = queue_.take(std::chrono::seconds(1));
-        changes.insert(changes.end(), std::make_move_iterator(batch.changes.begin()), std::make_move_iterator(batch.changes.end()));
+        changes.insert(changes.end(), std::make_move_iterator(batch.changes.begin()),
+                       std::make_move_iterator(batch.changes.end()));
         if (batch.synced) break;
     }
     return changes;
@@ -143,15 +147,18 @@ Result<void> Agent::sync_family(Proxier& proxier, const std::vector<api::Change>
     }
     const auto delta = proxier.planner->apply(changes);
     for (const auto& conflict : proxier.planner->take_conflicts())
-        log::warning("{} is claimed by two Services: {} has it, {} does not get it", conflict.key.text(), conflict.winner.text(),
-                     conflict.loser.text());
+        log::warning("{} is claimed by two Services: {} has it, {} does not get it", conflict.key.text(),
+                     conflict.winner.text(), conflict.loser.text());
     const double planned = milliseconds_since(start);
     if (proxier.needs_replace) {
         const auto plan = proxier.planner->plan();
         RETURN_IF_ERROR(proxier.dataplane->replace(plan));
         proxier.needs_replace = false;
+        // A full sync needs several times the memory that stays in use; give the rest back.
+        ::malloc_trim(0);
         log::info("{}: {} service ports in the kernel ({:.1f} ms planning, {:.1f} ms programming)",
-                  net::family_name(proxier.family), plan.service_ports.size(), planned, milliseconds_since(start) - planned);
+                  net::family_name(proxier.family), plan.service_ports.size(), planned,
+                  milliseconds_since(start) - planned);
         return {};
     }
     if (delta.empty()) return {};
@@ -159,8 +166,9 @@ Result<void> Agent::sync_family(Proxier& proxier, const std::vector<api::Change>
         proxier.needs_replace = true;
         return std::move(result).error();
     }
-    log::info("{}: {} service ports changed ({:.2f} ms planning, {:.2f} ms programming)", net::family_name(proxier.family),
-              delta.service_ports.size(), planned, milliseconds_since(start) - planned);
+    log::info("{}: {} service ports changed ({:.2f} ms planning, {:.2f} ms programming)",
+              net::family_name(proxier.family), delta.service_ports.size(), planned,
+              milliseconds_since(start) - planned);
     return {};
 }
 

@@ -28,7 +28,8 @@ class Agent {
   public:
     // Opens the dataplane for every family that this host can do; an error if it can do none. Families that it cannot
     // do are logged with what is missing.
-    [[nodiscard]] static Result<std::unique_ptr<Agent>> create(AgentConfig config, api::ObjectSource& source, Health& health);
+    [[nodiscard]] static Result<std::unique_ptr<Agent>> create(AgentConfig config, api::ObjectSource& source,
+                                                               Health& health);
     ~Agent();
     Agent(const Agent&) = delete;
     Agent& operator=(const Agent&) = delete;
@@ -52,14 +53,15 @@ class Agent {
     Agent(AgentConfig config, api::ObjectSource& source, Health& health);
     [[nodiscard]] std::vector<api::Change> wait_for_first_list();
     [[nodiscard]] Result<void> sync(const std::vector<api::Change>& changes);
-    [[nodiscard]] Result<void> sync_family(Proxier& proxier, const std::vector<api::Change>& changes, bool host_changed);
+    [[nodiscard]] Result<void> sync_family(Proxier& proxier, const std::vector<api::Change>& changes,
+                                           bool host_changed);
     void watch_addresses();
 
     const AgentConfig config_;
     api::ObjectSource& source_;
     Health& health_;
     api::ChangeQueue queue_;
-    std::vector<Proxier> proxiers_;             // owned by the sync thread
+    std::vector<Proxier> proxiers_;  // owned by the sync thread
     std::atomic<bool> stop_ = false;
     std::atomic<bool> addresses_changed_ = false;
     Fd stop_event_;

@@ -37,19 +37,19 @@ struct Service {
     std::string namespace_;
     std::string name;
     ServiceType type = ServiceType::kClusterIp;
-    bool headless = false;                      // spec.clusterIP: None
-    std::optional<net::IpAddress> cluster_ip;   // spec.clusterIP; absent when empty or None
-    std::vector<net::IpAddress> cluster_ips;    // spec.clusterIPs, without "None"
-    std::vector<net::Family> ip_families;       // spec.ipFamilies
+    bool headless = false;                     // spec.clusterIP: None
+    std::optional<net::IpAddress> cluster_ip;  // spec.clusterIP; absent when empty or None
+    std::vector<net::IpAddress> cluster_ips;   // spec.clusterIPs, without "None"
+    std::vector<net::Family> ip_families;      // spec.ipFamilies
     std::vector<ServicePort> ports;
     std::vector<net::IpAddress> external_ips;
     std::vector<net::IpAddress> load_balancer_vips;  // status.loadBalancer.ingress[].ip, ipMode absent or VIP
     std::vector<net::Prefix> load_balancer_source_ranges;
-    std::uint32_t affinity_seconds = 0;         // sessionAffinity ClientIP: its timeout (default 10800); None: 0
+    std::uint32_t affinity_seconds = 0;  // sessionAffinity ClientIP: its timeout (default 10800); None: 0
     TrafficPolicy external_traffic_policy = TrafficPolicy::kCluster;
     TrafficPolicy internal_traffic_policy = TrafficPolicy::kCluster;
-    std::uint16_t health_check_node_port = 0;   // 0 = none
-    bool proxied_elsewhere = false;             // carries the label service.kubernetes.io/service-proxy-name
+    std::uint16_t health_check_node_port = 0;  // 0 = none
+    bool proxied_elsewhere = false;            // carries the label service.kubernetes.io/service-proxy-name
 
     friend bool operator==(const Service&, const Service&) = default;
 };
@@ -58,7 +58,7 @@ enum class AddressType : std::uint8_t { kIpv4, kIpv6, kOther };
 
 // discovery.k8s.io/v1 EndpointPort.
 struct SlicePort {
-    std::optional<std::string> name;    // null makes the port unusable; empty is a name
+    std::optional<std::string> name;  // null makes the port unusable; empty is a name
     net::Protocol protocol = net::Protocol::kTcp;
     std::optional<std::uint16_t> port;  // null or 0 makes the port unusable
 
@@ -77,12 +77,12 @@ struct Hints {
 struct Endpoint {
     static constexpr std::uint16_t kNone = 0xffff;
 
-    net::IpAddress address;      // addresses[0]; endpoints without an address are left out on arrival
-    bool ready = true;           // conditions.ready, null = true
-    bool serving = true;         // conditions.serving, null = true
-    bool terminating = false;    // conditions.terminating, null = false
-    std::uint16_t node = kNone;  // index into EndpointSlice::node_names
-    std::uint16_t hints = kNone; // index into EndpointSlice::hints
+    net::IpAddress address;       // addresses[0]; endpoints without an address are left out on arrival
+    bool ready = true;            // conditions.ready, null = true
+    bool serving = true;          // conditions.serving, null = true
+    bool terminating = false;     // conditions.terminating, null = false
+    std::uint16_t node = kNone;   // index into EndpointSlice::node_names
+    std::uint16_t hints = kNone;  // index into EndpointSlice::hints
 
     friend bool operator==(const Endpoint&, const Endpoint&) = default;
 };
@@ -114,10 +114,10 @@ struct NodeAddress {
 // v1 Node.
 struct Node {
     std::string name;
-    std::string zone;                     // label topology.kubernetes.io/zone; empty = none
-    std::vector<NodeAddress> addresses;   // status.addresses of the two IP types
-    std::vector<net::Prefix> pod_cidrs;   // spec.podCIDRs, or spec.podCIDR
-    bool deleting = false;                // metadata.deletionTimestamp is set
+    std::string zone;                          // label topology.kubernetes.io/zone; empty = none
+    std::vector<NodeAddress> addresses;        // status.addresses of the two IP types
+    std::vector<net::Prefix> pod_cidrs;        // spec.podCIDRs, or spec.podCIDR
+    bool deleting = false;                     // metadata.deletionTimestamp is set
     bool to_be_deleted_by_autoscaler = false;  // taint ToBeDeletedByClusterAutoscaler
 
     friend bool operator==(const Node&, const Node&) = default;
@@ -161,9 +161,9 @@ struct ObjectKey {
 };
 
 // One object of any kind, shared and never modified. The alternatives stand in the order of Kind.
-using Object = std::variant<std::shared_ptr<const Service>, std::shared_ptr<const EndpointSlice>,
-                            std::shared_ptr<const Node>, std::shared_ptr<const ServiceCidr>,
-                            std::shared_ptr<const Pod>, std::shared_ptr<const Namespace>>;
+using Object =
+    std::variant<std::shared_ptr<const Service>, std::shared_ptr<const EndpointSlice>, std::shared_ptr<const Node>,
+                 std::shared_ptr<const ServiceCidr>, std::shared_ptr<const Pod>, std::shared_ptr<const Namespace>>;
 
 [[nodiscard]] ObjectKey key_of(const Object& object);
 // Equal in every field that is kept (not: the same pointer).

@@ -4,8 +4,8 @@
 // that is slow sees the net latest state of each object, never a backlog.
 #pragma once
 
-#include <condition_variable>
 #include <chrono>
+#include <condition_variable>
 #include <mutex>
 #include <unordered_map>
 #include <vector>

@@ -15,7 +15,8 @@ Result<Listener> listen_tcp(const std::string& address, std::uint16_t port) {
     sockaddr_in6 v6{};
     sockaddr_in v4{};
     const bool is_v4 = ::inet_pton(AF_INET, address.c_str(), &v4.sin_addr) == 1;
-    if (!is_v4 && ::inet_pton(AF_INET6, address.c_str(), &v6.sin6_addr) != 1) return fail("not an IP address: \"{}\"", address);
+    if (!is_v4 && ::inet_pton(AF_INET6, address.c_str(), &v6.sin6_addr) != 1)
+        return fail("not an IP address: \"{}\"", address);
     v4.sin_family = AF_INET;
     v4.sin_port = htons(port);
     v6.sin6_family = AF_INET6;

@@ -5,8 +5,8 @@ namespace ghostip::cli {
 
 enum ExitCode : int {
     kOk = 0,
-    kFailed = 1,       // the work could not be done, or not all of it
-    kUsage = 2,        // unknown flag, missing argument, bad value
+    kFailed = 1,  // the work could not be done, or not all of it
+    kUsage = 2,   // unknown flag, missing argument, bad value
 };
 
 }  // namespace ghostip::cli

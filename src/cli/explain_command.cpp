@@ -4,8 +4,8 @@
 #include <memory>
 #include <optional>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include "cli/commands.h"
 #include "cli/exit_code.h"
@@ -77,20 +77,23 @@ Result<plan::Flow> resolve(const Offline& offline, const ExplainFlags& flags) {
         for (const auto& plan : offline.plans) {
             if (source && source->family() != plan.family) continue;
             for (const auto& [name, service_port] : plan.service_ports) {
-                if (name.service.text() != target.host || service_port->destinations.empty() || named != nullptr) continue;
+                if (name.service.text() != target.host || service_port->destinations.empty() || named != nullptr)
+                    continue;
                 if (target.port && service_port->destinations.front().key.port != *target.port) continue;
                 if (target.protocol && name.protocol != *target.protocol) continue;
                 named = service_port.get();
             }
             if (named != nullptr) break;
         }
-        if (named == nullptr) return fail("TO: \"{}\": neither an IP address nor a Service (namespace/name) with such a port", flags.to);
+        if (named == nullptr)
+            return fail("TO: \"{}\": neither an IP address nor a Service (namespace/name) with such a port", flags.to);
         destination = named->destinations.front().key.address;
     }
     flow.destination = *destination;
     const auto& plan = offline.of(destination->family());
     if (from_node) {
-        if (!plan.node.node_ip) return fail("FROM: \"node\": this node's {} address is not known", net::family_name(plan.family));
+        if (!plan.node.node_ip)
+            return fail("FROM: \"node\": this node's {} address is not known", net::family_name(plan.family));
         source = plan.node.node_ip;
     }
     if (source->family() != destination->family())
@@ -109,7 +112,8 @@ Result<plan::Flow> resolve(const Offline& offline, const ExplainFlags& flags) {
             ++matches;
         }
     if (!target.port && matches != 1)
-        return fail("TO: \"{}\": give a port: {} service ports have this address", flags.to, matches == 0 ? "no" : fmt::format("{}", matches));
+        return fail("TO: \"{}\": give a port: {} service ports have this address", flags.to,
+                    matches == 0 ? "no" : fmt::format("{}", matches));
     flow.port = target.port ? *target.port : only->key.port;
     flow.protocol = target.protocol ? *target.protocol : matches == 1 ? only->key.protocol : net::Protocol::kTcp;
     return flow;
@@ -120,7 +124,8 @@ std::string node_of(const std::vector<api::Change>& objects, const plan::Endpoin
         if (change.key.kind != api::Kind::kEndpointSlice || !change.object) continue;
         const auto& slice = *std::get<std::shared_ptr<const api::EndpointSlice>>(*change.object);
         for (const auto& candidate : slice.endpoints)
-            if (candidate.address == endpoint.address && candidate.node != api::Endpoint::kNone) return slice.node_names[candidate.node];
+            if (candidate.address == endpoint.address && candidate.node != api::Endpoint::kNone)
+                return slice.node_names[candidate.node];
     }
     return {};
 }
@@ -141,7 +146,8 @@ int explain(const ExplainFlags& flags) {
     const auto& plan = offline->of(flow->destination.family());
     const auto journey = plan::Explainer(plan, offline->options.mode->profile()).explain(*flow);
     const auto where = [&](const plan::Endpoint& endpoint) { return node_of(offline->objects, endpoint); };
-    fmt::print("{}", flags.output == "json" ? journey_json(journey, plan.node, where) : journey_text(journey, plan.node, where));
+    fmt::print("{}", flags.output == "json" ? journey_json(journey, plan.node, where)
+                                            : journey_text(journey, plan.node, where));
     return kOk;
 }
 
@@ -151,9 +157,12 @@ void add_explain_command(CLI::App& app, Run& run) {
     auto* command = app.add_subcommand("explain", "Explain the way of a new connection: match, select, rewrite, route");
     auto flags = std::make_shared<ExplainFlags>();
     command->add_option("FROM", flags->from, "Source address, or the word node for this node itself")->required();
-    command->add_option("TO", flags->to, "Destination: ADDRESS[:PORT[/PROTOCOL]] or NAMESPACE/SERVICE[:PORT[/PROTOCOL]]")->required();
+    command
+        ->add_option("TO", flags->to, "Destination: ADDRESS[:PORT[/PROTOCOL]] or NAMESPACE/SERVICE[:PORT[/PROTOCOL]]")
+        ->required();
     add_node_flags(*command, flags->node);
-    command->add_option("--interface", flags->interface, "The interface that the packet comes in by, for detection by interface");
+    command->add_option("--interface", flags->interface,
+                        "The interface that the packet comes in by, for detection by interface");
     command->add_option("-o,--output", flags->output, "text or json")->capture_default_str();
     command->footer(R"(Examples:
   ghostip explain --manifests web.yaml 10.244.1.7 10.96.0.10:80

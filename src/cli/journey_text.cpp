@@ -18,12 +18,13 @@ std::string why(const Journey& journey, const plan::NodeRules& node) {
     switch (journey.reason) {
         case Reason::kEndpoints: return "";
         case Reason::kNoEndpoints: return "the Service has no usable endpoint anywhere";
-        case Reason::kNoLocalEndpoints: return "the traffic policy is Local, and all usable endpoints are on other nodes";
+        case Reason::kNoLocalEndpoints:
+            return "the traffic policy is Local, and all usable endpoints are on other nodes";
         case Reason::kSourceNotAllowed:
             return fmt::format("{} is in none of loadBalancerSourceRanges", flow.source.text());
         case Reason::kUnknownPort:
-            return fmt::format("{} is a cluster IP, but no Service has port {}/{} on it", flow.destination.text(), flow.port,
-                               net::protocol_name(flow.protocol));
+            return fmt::format("{} is a cluster IP, but no Service has port {}/{} on it", flow.destination.text(),
+                               flow.port, net::protocol_name(flow.protocol));
         case Reason::kUnallocatedClusterIp:
             return fmt::format("{} is in a service range, but no Service has it", flow.destination.text());
         case Reason::kUnknownDestination: break;
@@ -62,15 +63,18 @@ std::string place(const plan::Endpoint& endpoint, const NodeOf& node_of) {
 
 std::string journey_text(const Journey& journey, const plan::NodeRules& node, const NodeOf& node_of) {
     const auto& flow = journey.flow;
-    std::string text = fmt::format("{} -> {}/{}   (source: {})\n\n", flow.source.text(), net::host_port(flow.destination, flow.port),
-                                   net::protocol_name(flow.protocol), plan::source_class_name(journey.source_class));
+    std::string text =
+        fmt::format("{} -> {}/{}   (source: {})\n\n", flow.source.text(), net::host_port(flow.destination, flow.port),
+                    net::protocol_name(flow.protocol), plan::source_class_name(journey.source_class));
     if (journey.destination)
-        text += fmt::format("1 match    {} of Service {} ({})\n", plan::destination_kind_name(journey.destination->kind),
-                            journey.service_port->name.text(), journey.destination->key.text());
+        text +=
+            fmt::format("1 match    {} of Service {} ({})\n", plan::destination_kind_name(journey.destination->kind),
+                        journey.service_port->name.text(), journey.destination->key.text());
     else
         text += "1 match    nothing\n";
     if (journey.verdict != Verdict::kBalanced) {
-        text += fmt::format("2 select   no endpoint: {}\n3 rewrite  nothing\n4 route    {}\n", why(journey, node), outcome(journey.verdict));
+        text += fmt::format("2 select   no endpoint: {}\n3 rewrite  nothing\n4 route    {}\n", why(journey, node),
+                            outcome(journey.verdict));
         return text;
     }
     text += fmt::format("2 select   one of {} endpoints {}, each with probability {:.4f}\n", journey.pool.size(),
@@ -79,16 +83,20 @@ std::string journey_text(const Journey& journey, const plan::NodeRules& node, co
         text += fmt::format("             {:<24} {:.4f}  {}\n", net::host_port(endpoint.address, endpoint.port),
                             1.0 / static_cast<double>(journey.pool.size()), place(endpoint, node_of));
     if (journey.service_port->affinity_seconds != 0)
-        text += fmt::format("             a client that was here in the last {} s goes where it went before (ClientIP)\n",
-                            journey.service_port->affinity_seconds);
+        text +=
+            fmt::format("             a client that was here in the last {} s goes where it went before (ClientIP)\n",
+                        journey.service_port->affinity_seconds);
     text += fmt::format("3 rewrite  destination: {} -> the endpoint's\n", net::host_port(flow.destination, flow.port));
-    text += journey.masquerade ? fmt::format("           source: {} -> {}\n", flow.source.text(), masqueraded_source(node))
-                               : fmt::format("           source: {}, kept\n", flow.source.text());
+    text += journey.masquerade
+                ? fmt::format("           source: {} -> {}\n", flow.source.text(), masqueraded_source(node))
+                : fmt::format("           source: {}, kept\n", flow.source.text());
     for (const auto& endpoint : journey.hairpins)
         if (!journey.masquerade)
-            text += fmt::format("           source: {} -> {}, if {} is chosen (it would talk to itself)\n", flow.source.text(),
-                                masqueraded_source(node), net::host_port(endpoint.address, endpoint.port));
-    text += "4 route    by this node's routes to the endpoint; answers come back the same way and are translated back\n";
+            text += fmt::format("           source: {} -> {}, if {} is chosen (it would talk to itself)\n",
+                                flow.source.text(), masqueraded_source(node),
+                                net::host_port(endpoint.address, endpoint.port));
+    text +=
+        "4 route    by this node's routes to the endpoint; answers come back the same way and are translated back\n";
     return text;
 }
 
@@ -142,7 +150,8 @@ std::string journey_json(const Journey& journey, const plan::NodeRules& node, co
     json.end_object();
     json.key("route");
     json.begin_object();
-    json.field("outcome", journey.verdict == Verdict::kBalanced ? "forwarded to the endpoint" : outcome(journey.verdict));
+    json.field("outcome",
+               journey.verdict == Verdict::kBalanced ? "forwarded to the endpoint" : outcome(journey.verdict));
     json.end_object();
     json.end_object();
     return json.text() + "\n";

@@ -19,9 +19,10 @@ plan::HostFacts host_of(const std::vector<api::Change>& objects, const std::stri
         for (const auto& address : std::get<std::shared_ptr<const api::Node>>(*change.object)->addresses)
             host.addresses.push_back(address.address);
     }
-    const bool here = host.addresses.empty() || std::any_of(own.begin(), own.end(), [&](const auto& address) {
-                          return std::find(host.addresses.begin(), host.addresses.end(), address) != host.addresses.end();
-                      });
+    const bool here =
+        host.addresses.empty() || std::any_of(own.begin(), own.end(), [&](const auto& address) {
+            return std::find(host.addresses.begin(), host.addresses.end(), address) != host.addresses.end();
+        });
     if (here) host.addresses.insert(host.addresses.end(), own.begin(), own.end());
     return host;
 }

@@ -17,13 +17,15 @@ std::string trimmed_lower(std::string text) {
     const auto space = [](unsigned char c) { return std::isspace(c) != 0; };
     text.erase(text.begin(), std::find_if_not(text.begin(), text.end(), space));
     text.erase(std::find_if_not(text.rbegin(), text.rend(), space).base(), text.end());
-    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    std::transform(text.begin(), text.end(), text.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     return text;
 }
 
 Result<std::string> node_name(const std::string& override_name) {
     std::string name = trimmed_lower(override_name);
-    if (!override_name.empty() && name.empty()) return fail("--hostname-override: \"{}\": an empty name", override_name);
+    if (!override_name.empty() && name.empty())
+        return fail("--hostname-override: \"{}\": an empty name", override_name);
     if (!name.empty()) return name;
     std::array<char, 256> buffer{};
     if (::gethostname(buffer.data(), buffer.size() - 1) < 0) return fail_errno("read the host's name");
@@ -51,29 +53,37 @@ Result<void> detect_local(const NodeFlags& flags, plan::NodeSettings& settings) 
     } else if (mode == "BridgeInterface") {
         settings.detect_local_mode = plan::DetectLocalMode::kBridgeInterface;
         settings.pod_interface = flags.pod_bridge_interface;
-        if (settings.pod_interface.empty()) return fail("--detect-local-mode=BridgeInterface needs --pod-bridge-interface");
+        if (settings.pod_interface.empty())
+            return fail("--detect-local-mode=BridgeInterface needs --pod-bridge-interface");
     } else if (mode == "InterfaceNamePrefix") {
         settings.detect_local_mode = plan::DetectLocalMode::kInterfaceNamePrefix;
         settings.pod_interface = flags.pod_interface_name_prefix;
         if (settings.pod_interface.empty())
             return fail("--detect-local-mode=InterfaceNamePrefix needs --pod-interface-name-prefix");
     } else {
-        return fail("--detect-local-mode: \"{}\": not one of ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix", mode);
+        return fail(
+            "--detect-local-mode: \"{}\": not one of ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix",
+            mode);
     }
     constexpr std::size_t kLongestInterfaceName = 15;
     if (settings.pod_interface.size() > kLongestInterfaceName)
-        return fail("\"{}\": an interface's name has at most {} characters", settings.pod_interface, kLongestInterfaceName);
+        return fail("\"{}\": an interface's name has at most {} characters", settings.pod_interface,
+                    kLongestInterfaceName);
     return {};
 }
 
 }  // namespace
 
 void add_node_flags(CLI::App& command, NodeFlags& flags) {
-    command.add_option("--manifests", flags.manifests, "File or folder with Services, EndpointSlices, Nodes (YAML or JSON)")
+    command
+        .add_option("--manifests", flags.manifests,
+                    "File or folder with Services, EndpointSlices, Nodes (YAML or JSON)")
         ->required();
     command.add_option("--proxy-mode", flags.proxy_mode, "Which dataplane: nftables")->capture_default_str();
     command.add_option("--hostname-override", flags.hostname_override, "This node's name, if not the host's");
-    command.add_option("--cluster-cidr", flags.cluster_cidr, "Pods' address ranges, one of a family; tells pods from others")
+    command
+        .add_option("--cluster-cidr", flags.cluster_cidr,
+                    "Pods' address ranges, one of a family; tells pods from others")
         ->delimiter(',')
         ->allow_extra_args(false);
     command
@@ -86,10 +96,14 @@ void add_node_flags(CLI::App& command, NodeFlags& flags) {
                     "How local pods are told: ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix")
         ->capture_default_str();
     command.add_option("--pod-bridge-interface", flags.pod_bridge_interface, "The bridge of BridgeInterface");
-    command.add_option("--pod-interface-name-prefix", flags.pod_interface_name_prefix, "The prefix of InterfaceNamePrefix");
-    command.add_option("--bind-address", flags.bind_address, "This node's own address, if the Node object does not tell");
+    command.add_option("--pod-interface-name-prefix", flags.pod_interface_name_prefix,
+                       "The prefix of InterfaceNamePrefix");
+    command.add_option("--bind-address", flags.bind_address,
+                       "This node's own address, if the Node object does not tell");
     command.add_flag("--masquerade-all", flags.masquerade_all, "Rewrite the source of everything sent to a cluster IP");
-    command.add_option("--iptables-masquerade-bit", flags.masquerade_bit, "Which bit of the packet mark asks for masquerading")
+    command
+        .add_option("--iptables-masquerade-bit", flags.masquerade_bit,
+                    "Which bit of the packet mark asks for masquerading")
         ->capture_default_str();
 }
 

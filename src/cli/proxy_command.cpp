@@ -6,8 +6,8 @@
 #include <optional>
 #include <thread>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include "agent/agent.h"
 #include "base/log.h"
@@ -42,7 +42,8 @@ Result<HostPort> parse_host_port(const std::string& text) {
     unsigned port = 0;
     const auto* begin = colon == std::string::npos ? nullptr : text.data() + colon + 1;
     const auto* end = text.data() + text.size();
-    const bool port_ok = begin != nullptr && std::from_chars(begin, end, port).ptr == end && begin != end && port <= 65535;
+    const bool port_ok =
+        begin != nullptr && std::from_chars(begin, end, port).ptr == end && begin != end && port <= 65535;
     if (!port_ok || !net::IpAddress::parse(host)) return fail("--healthz-bind-address: \"{}\": not address:port", text);
     return HostPort{host, static_cast<std::uint16_t>(port)};
 }
@@ -97,13 +98,15 @@ Result<void> run_proxy(const ProxyFlags& flags) {
 
     if (flags.once) {
         RETURN_IF_ERROR(agent->run_once());
-        if (bad_objects > 0) return fail("{} problems in {}; all else is programmed", bad_objects.load(), flags.node.manifests);
+        if (bad_objects > 0)
+            return fail("{} problems in {}; all else is programmed", bad_objects.load(), flags.node.manifests);
         return {};
     }
     std::unique_ptr<http::Server> healthz;
     if (!flags.healthz_bind_address.empty()) {
         ASSIGN_OR_RETURN(const HostPort listen, parse_host_port(flags.healthz_bind_address));
-        auto server = http::Server::listen(listen.host, listen.port, {{"/healthz", [&health] { return health.healthz(); }}});
+        auto server =
+            http::Server::listen(listen.host, listen.port, {{"/healthz", [&health] { return health.healthz(); }}});
         if (server)
             healthz = std::move(server).value();
         else
@@ -119,9 +122,11 @@ void add_proxy_command(CLI::App& app, Run& run) {
     auto* command = app.add_subcommand("proxy", "Keep this node's rules up to date with Services and EndpointSlices");
     auto flags = std::make_shared<ProxyFlags>();
     add_node_flags(*command, flags->node);
-    command->add_option("--healthz-bind-address", flags->healthz_bind_address, "Where /healthz answers; empty = nowhere")
+    command
+        ->add_option("--healthz-bind-address", flags->healthz_bind_address, "Where /healthz answers; empty = nowhere")
         ->capture_default_str();
-    command->add_flag("--once", flags->once, "One sync, then exit and leave the rules; fails if anything could not be programmed");
+    command->add_flag("--once", flags->once,
+                      "One sync, then exit and leave the rules; fails if anything could not be programmed");
     command->add_flag("-v,--verbose", flags->verbose, "Log more");
     command->footer(R"(Examples:
   ghostip proxy --manifests /etc/ghostip --hostname-override n1 --cluster-cidr 10.244.0.0/16,fd00:10:244::/56

@@ -2,8 +2,8 @@
 #include <cstdio>
 #include <memory>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include "agent/modes.h"
 #include "cli/commands.h"
@@ -45,7 +45,8 @@ void add_render_command(CLI::App& app, Run& run) {
 }
 
 void add_cleanup_command(CLI::App& app, Run& run) {
-    auto* command = app.add_subcommand("cleanup", "Remove every trace of ghostip from this host's kernel; twice is fine");
+    auto* command =
+        app.add_subcommand("cleanup", "Remove every trace of ghostip from this host's kernel; twice is fine");
     command->footer("Example:\n  ghostip cleanup");
     command->callback([&run] { run = cleanup; });
 }

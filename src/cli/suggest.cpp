@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 namespace ghostip::cli {
 namespace {
@@ -61,7 +61,8 @@ std::string unknown_word(const CLI::App& app, const CLI::App* command, const std
     const auto flags = flags_of(*command);
     for (const auto& word : words) {
         const std::string name = word.substr(0, word.find('='));
-        if (!name.starts_with("--") || name == "--" || std::find(flags.begin(), flags.end(), name) != flags.end()) continue;
+        if (!name.starts_with("--") || name == "--" || std::find(flags.begin(), flags.end(), name) != flags.end())
+            continue;
         return sentence("flag", name, nearest(name, flags));
     }
     return {};

@@ -19,7 +19,8 @@ constexpr unsigned kIdleSeconds = 30;
 
 class MicrohttpdServer final : public Server {
   public:
-    MicrohttpdServer(std::uint16_t port, std::map<std::string, Handler> routes) : port_(port), routes_(std::move(routes)) {}
+    MicrohttpdServer(std::uint16_t port, std::map<std::string, Handler> routes)
+        : port_(port), routes_(std::move(routes)) {}
     ~MicrohttpdServer() override {
         if (daemon_ != nullptr) MHD_stop_daemon(daemon_);
     }
@@ -29,8 +30,8 @@ class MicrohttpdServer final : public Server {
     // Takes the listening socket.
     Result<void> start(Fd socket) {
         daemon_ = MHD_start_daemon(MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD, 0, nullptr, nullptr, &answer, this,
-                                   MHD_OPTION_LISTEN_SOCKET, socket.get(), MHD_OPTION_CONNECTION_LIMIT, kConnectionLimit,
-                                   MHD_OPTION_CONNECTION_TIMEOUT, kIdleSeconds, MHD_OPTION_END);
+                                   MHD_OPTION_LISTEN_SOCKET, socket.get(), MHD_OPTION_CONNECTION_LIMIT,
+                                   kConnectionLimit, MHD_OPTION_CONNECTION_TIMEOUT, kIdleSeconds, MHD_OPTION_END);
         if (daemon_ == nullptr) return fail("cannot start the HTTP server on port {}", port_);
         (void)socket.release();  // the daemon closes it
         return {};
@@ -45,8 +46,8 @@ class MicrohttpdServer final : public Server {
         return route == routes_.end() ? Response{404, "404 page not found\n"} : route->second();
     }
 
-    static MHD_Result answer(void* self, MHD_Connection* connection, const char* url, const char* method, const char* /*version*/,
-                             const char* /*upload*/, size_t* upload_size, void** seen) {
+    static MHD_Result answer(void* self, MHD_Connection* connection, const char* url, const char* method,
+                             const char* /*version*/, const char* /*upload*/, size_t* upload_size, void** seen) {
         static char marker;
         if (*seen == nullptr) {  // headers only; the answer is given at the second call
             *seen = &marker;

@@ -63,7 +63,8 @@ Pool cluster_list(const std::vector<Candidate>& candidates, const Topology& topo
 
 Pool local_list(const std::vector<Candidate>& candidates) {
     Pool pool = select(candidates, [](const Candidate& c) { return c.endpoint.local && c.ready; });
-    if (pool.empty()) pool = select(candidates, [](const Candidate& c) { return c.endpoint.local && usable_as_fallback(c); });
+    if (pool.empty())
+        pool = select(candidates, [](const Candidate& c) { return c.endpoint.local && usable_as_fallback(c); });
     return pool;
 }
 

@@ -39,8 +39,8 @@ using Slices = std::vector<std::shared_ptr<const api::EndpointSlice>>;
 
 // The endpoints of one port of a service from all of its slices, one for each ip:port, in pool order. `node_name` is
 // this node's; when empty no endpoint is local. The result points into the slices.
-[[nodiscard]] std::vector<Candidate> candidates(const Slices& slices, std::string_view port_name, net::Protocol protocol,
-                                                std::string_view node_name);
+[[nodiscard]] std::vector<Candidate> candidates(const Slices& slices, std::string_view port_name,
+                                                net::Protocol protocol, std::string_view node_name);
 
 // Where this node stands, for hints.
 struct Topology {
@@ -55,7 +55,8 @@ struct Choice {
 };
 
 // Kubernetes' choice: ready before serving-and-terminating, topology hints for the cluster list only.
-[[nodiscard]] Choice choose(const std::vector<Candidate>& candidates, const ServicePort& port, const Topology& topology);
+[[nodiscard]] Choice choose(const std::vector<Candidate>& candidates, const ServicePort& port,
+                            const Topology& topology);
 
 // All endpoints that some traffic on this node can reach: the union of both lists.
 [[nodiscard]] Pool reachable(const Pool& cluster, const Pool& local);

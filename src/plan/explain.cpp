@@ -41,7 +41,8 @@ bool Journey::masquerades_for(const Endpoint& endpoint) const {
 
 Explainer::Explainer(const Plan& plan, const ModeProfile& profile) : plan_(plan), profile_(profile) {
     for (const auto& [name, service_port] : plan.service_ports)
-        for (const auto& destination : service_port->destinations) owners_[destination.key] = {service_port, &destination};
+        for (const auto& destination : service_port->destinations)
+            owners_[destination.key] = {service_port, &destination};
 }
 
 SourceClass Explainer::classify(const Flow& flow) const {

@@ -18,7 +18,7 @@ struct Flow {
     net::IpAddress source;
     net::IpAddress destination;
     net::Protocol protocol = net::Protocol::kTcp;
-    std::uint16_t port = 0;              // destination port
+    std::uint16_t port = 0;  // destination port
     // The interface that the packet came in by, where the detector goes by interface; empty for the node itself.
     std::string interface;
 };
@@ -50,8 +50,8 @@ struct Journey {
     std::optional<Destination> destination;
     ServicePortPlanPtr service_port;
     PoolScope scope = PoolScope::kCluster;
-    Pool pool;                // when balanced: each is as likely as any other
-    bool masquerade = false;  // when balanced: for whichever endpoint is chosen, but see masquerades_for()
+    Pool pool;                       // when balanced: each is as likely as any other
+    bool masquerade = false;         // when balanced: for whichever endpoint is chosen, but see masquerades_for()
     std::vector<Endpoint> hairpins;  // endpoints of `pool` that are the source itself: masqueraded in any case
 
     [[nodiscard]] bool masquerades_for(const Endpoint& endpoint) const;

@@ -7,7 +7,8 @@ namespace ghostip::plan {
 namespace {
 
 std::optional<net::Prefix> first_of_family(const std::vector<net::Prefix>& prefixes, net::Family family) {
-    const auto found = std::find_if(prefixes.begin(), prefixes.end(), [&](const auto& p) { return p.family() == family; });
+    const auto found =
+        std::find_if(prefixes.begin(), prefixes.end(), [&](const auto& p) { return p.family() == family; });
     if (found == prefixes.end()) return std::nullopt;
     return *found;
 }
@@ -51,7 +52,8 @@ NodePortAddresses node_port_addresses(const NodeSettings& settings, const ModePr
     std::copy_if(settings.node_port_ranges.begin(), settings.node_port_ranges.end(), std::back_inserter(ranges),
                  [&](const auto& range) { return range.family() == family; });
     // Ranges of the other family alone leave this one open; one zero range wins over every other entry.
-    if (ranges.empty() || std::any_of(ranges.begin(), ranges.end(), [](const auto& range) { return range.length == 0; })) {
+    if (ranges.empty() ||
+        std::any_of(ranges.begin(), ranges.end(), [](const auto& range) { return range.length == 0; })) {
         result.all = true;
         return result;
     }
@@ -91,8 +93,8 @@ std::optional<net::IpAddress> node_ip(const NodeSettings& settings, const api::N
     return std::nullopt;
 }
 
-NodeRules node_rules(const NodeSettings& settings, const ModeProfile& profile, const api::Node* node, const HostFacts& host,
-                     std::vector<net::Prefix> service_cidrs, net::Family family) {
+NodeRules node_rules(const NodeSettings& settings, const ModeProfile& profile, const api::Node* node,
+                     const HostFacts& host, std::vector<net::Prefix> service_cidrs, net::Family family) {
     NodeRules rules;
     rules.detector = detector(settings, node, family);
     rules.masquerade_all = settings.masquerade_all;
@@ -107,7 +109,8 @@ NodeRules node_rules(const NodeSettings& settings, const ModeProfile& profile, c
         for (const auto& cidr : service_cidrs)
             if (cidr.family() == family) rules.service_cidrs.push_back(cidr);
     std::sort(rules.service_cidrs.begin(), rules.service_cidrs.end());
-    rules.service_cidrs.erase(std::unique(rules.service_cidrs.begin(), rules.service_cidrs.end()), rules.service_cidrs.end());
+    rules.service_cidrs.erase(std::unique(rules.service_cidrs.begin(), rules.service_cidrs.end()),
+                              rules.service_cidrs.end());
     return rules;
 }
 

@@ -36,9 +36,9 @@ struct NodeSettings {
     std::vector<net::Prefix> cluster_cidrs;  // the first of a family counts
     std::string pod_interface;               // bridge name or name prefix, by detect_local_mode
     bool masquerade_all = false;
-    std::uint8_t masquerade_bit = 14;        // 0 to 31
+    std::uint8_t masquerade_bit = 14;  // 0 to 31
     // nodePortAddresses: absent = the mode's default.
-    bool node_ports_on_primary = false;      // the word "primary"
+    bool node_ports_on_primary = false;  // the word "primary"
     std::vector<net::Prefix> node_port_ranges;
     std::optional<net::IpAddress> bind_address;  // counts as this node's address when it is a specific one
 };
@@ -73,11 +73,11 @@ struct NodePortAddresses {
 struct NodeRules {
     LocalDetector detector;
     bool masquerade_all = false;
-    std::uint32_t masquerade_mark = 0x4000;    // exactly one bit
+    std::uint32_t masquerade_mark = 0x4000;  // exactly one bit
     NodePortAddresses node_ports;
-    std::vector<net::Prefix> service_cidrs;    // sorted; addresses nobody owns in them are dropped
-    std::vector<net::IpAddress> addresses;     // of this node (type local), sorted
-    std::optional<net::IpAddress> node_ip;     // this node's own address in the family
+    std::vector<net::Prefix> service_cidrs;  // sorted; addresses nobody owns in them are dropped
+    std::vector<net::IpAddress> addresses;   // of this node (type local), sorted
+    std::optional<net::IpAddress> node_ip;   // this node's own address in the family
 
     friend bool operator==(const NodeRules&, const NodeRules&) = default;
 };

@@ -18,7 +18,8 @@ void count(std::map<Key, std::uint32_t>& counts, const Key& key, bool present) {
 
 template <typename Value>
 bool same_keys(const std::map<Value, std::uint32_t>& a, const std::map<Value, std::uint32_t>& b) {
-    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) { return x.first == y.first; });
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                      [](const auto& x, const auto& y) { return x.first == y.first; });
 }
 
 }  // namespace
@@ -48,8 +49,8 @@ std::string DestinationKey::text() const {
 }
 
 bool Delta::empty() const {
-    return service_ports.empty() && cluster_ips_added.empty() && cluster_ips_removed.empty() && hairpins_added.empty() &&
-           hairpins_removed.empty() && health_checks.empty() && !node_rules;
+    return service_ports.empty() && cluster_ips_added.empty() && cluster_ips_removed.empty() &&
+           hairpins_added.empty() && hairpins_removed.empty() && health_checks.empty() && !node_rules;
 }
 
 std::vector<DestinationChange> Delta::destinations() const {
@@ -121,7 +122,8 @@ Delta inverse(const Delta& delta) {
     result.cluster_ips_removed = delta.cluster_ips_added;
     result.hairpins_added = delta.hairpins_removed;
     result.hairpins_removed = delta.hairpins_added;
-    for (const auto& change : delta.health_checks) result.health_checks.push_back({change.service, change.after, change.before});
+    for (const auto& change : delta.health_checks)
+        result.health_checks.push_back({change.service, change.after, change.before});
     if (delta.node_rules) result.node_rules = {delta.node_rules->after, delta.node_rules->before};
     return result;
 }
@@ -132,7 +134,8 @@ Delta everything(const Plan& plan) {
     for (const auto& [name, service_port] : plan.service_ports) delta.service_ports.push_back({nullptr, service_port});
     for (const auto& [address, owners] : plan.cluster_ips) delta.cluster_ips_added.push_back(address);
     for (const auto& [hairpin, users] : plan.hairpins) delta.hairpins_added.push_back(hairpin);
-    for (const auto& [service, check] : plan.health_checks) delta.health_checks.push_back({service, std::nullopt, check});
+    for (const auto& [service, check] : plan.health_checks)
+        delta.health_checks.push_back({service, std::nullopt, check});
     return delta;
 }
 

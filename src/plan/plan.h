@@ -25,7 +25,8 @@ namespace ghostip::plan {
 // Who sends. Decided in this order: kPod if the local-traffic detector matches, else kNode if the source address is one
 // of this node's, else kOutside.
 enum class SourceClass : std::uint8_t { kPod, kNode, kOutside };
-inline constexpr std::array<SourceClass, 3> kSourceClasses{SourceClass::kPod, SourceClass::kNode, SourceClass::kOutside};
+inline constexpr std::array<SourceClass, 3> kSourceClasses{SourceClass::kPod, SourceClass::kNode,
+                                                           SourceClass::kOutside};
 [[nodiscard]] std::string_view source_class_name(SourceClass source);  // "pod", "node", "outside"
 
 enum class PoolScope : std::uint8_t { kCluster, kLocal };
@@ -68,7 +69,9 @@ struct Destination {
     std::array<Treatment, 3> treatments;       // by SourceClass
     std::vector<net::Prefix> allowed_sources;  // others are dropped; empty = everybody may
 
-    [[nodiscard]] const Treatment& treatment(SourceClass source) const { return treatments[static_cast<std::size_t>(source)]; }
+    [[nodiscard]] const Treatment& treatment(SourceClass source) const {
+        return treatments[static_cast<std::size_t>(source)];
+    }
     friend bool operator==(const Destination&, const Destination&) = default;
 };
 
@@ -172,8 +175,9 @@ struct Plan {
 template <>
 struct std::hash<ghostip::plan::DestinationKey> {
     std::size_t operator()(const ghostip::plan::DestinationKey& key) const noexcept {
-        return std::hash<ghostip::net::IpAddress>{}(key.address) * 31 +
-               (static_cast<std::size_t>(key.port) << 9 | static_cast<std::size_t>(key.protocol) << 1 | (key.node_port ? 1U : 0U));
+        return std::hash<ghostip::net::IpAddress>{}(key.address) * 31 + (static_cast<std::size_t>(key.port) << 9 |
+                                                                         static_cast<std::size_t>(key.protocol) << 1 |
+                                                                         (key.node_port ? 1U : 0U));
     }
 };
 

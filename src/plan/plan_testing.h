@@ -84,7 +84,8 @@ inline api::EndpointSlice slice(std::string name, std::string service, std::vect
         endpoint.serving = endpoint.ready || ep.conditions.find('s') != std::string::npos;
         endpoint.terminating = ep.conditions.find('t') != std::string::npos;
         if (!ep.node.empty()) endpoint.node = index_of(result.node_names, ep.node);
-        if (!ep.zones.empty() || !ep.nodes.empty()) endpoint.hints = index_of(result.hints, api::Hints{ep.zones, ep.nodes});
+        if (!ep.zones.empty() || !ep.nodes.empty())
+            endpoint.hints = index_of(result.hints, api::Hints{ep.zones, ep.nodes});
         result.endpoints.push_back(endpoint);
     }
     return result;
@@ -138,7 +139,8 @@ inline HostFacts host_facts() {
 inline api::Node node_object() {
     api::Node node;
     node.name = "test-node";
-    node.addresses = {{api::NodeAddressType::kInternalIp, ip("192.168.0.2")}, {api::NodeAddressType::kInternalIp, ip("2001:db8::1")}};
+    node.addresses = {{api::NodeAddressType::kInternalIp, ip("192.168.0.2")},
+                      {api::NodeAddressType::kInternalIp, ip("2001:db8::1")}};
     return node;
 }
 

@@ -19,7 +19,7 @@ struct Planner::ServiceState {
 // Small, since there is one for each destination: the names stay where they are.
 struct Planner::Claim {
     DestinationKind kind;
-    std::uint16_t port_index;  // into service_ports() of the service
+    std::uint16_t port_index;    // into service_ports() of the service
     const ServiceName* service;  // key of services_; outlives the claim
 
     // The lesser one wins.
@@ -170,7 +170,8 @@ void Planner::take_service_cidr(const api::Change& change) {
 
 void Planner::update_node_rules(Delta& delta) {
     std::vector<net::Prefix> cidrs;
-    for (const auto& [name, object] : service_cidrs_) cidrs.insert(cidrs.end(), object->cidrs.begin(), object->cidrs.end());
+    for (const auto& [name, object] : service_cidrs_)
+        cidrs.insert(cidrs.end(), object->cidrs.begin(), object->cidrs.end());
     NodeRules rules = node_rules(settings_, profile_, node_.get(), host_, std::move(cidrs), family_);
     if (rules_known_ && rules == rules_) return;
     delta.node_rules = {rules_, rules};
@@ -182,16 +183,29 @@ void Planner::update_claims(const ServiceName& name, Dirty& dirty) {
     const auto entry = services_.find(name);
     auto& state = *entry->second;
     if (state.claimed == state.service) return;  // almost always: only endpoints changed
-    const auto each = [&](const std::shared_ptr<const api::Service>& service, auto&& action) {
-        if (!service) return;
+    using Claims = std::vector<std::pair<DestinationKey, Claim>>;
+    const auto claims_made_by = [&](const std::shared_ptr<const api::Service>& service) {
+        Claims claims;
+        if (!service) return claims;
         std::uint16_t index = 0;
         for (const auto& port : service_ports(*service, family_)) {
-            for (const auto& claimed : claims_of(port)) action(claimed.key, Claim{claimed.kind, index, &entry->first});
+            for (const auto& claimed : claims_of(port))
+                claims.emplace_back(claimed.key, Claim{claimed.kind, index, &entry->first});
             ++index;
         }
+        return claims;
     };
-    each(state.claimed, [&](const DestinationKey& key, const Claim& claim) { remove_claim(key, claim, dirty); });
-    each(state.service, [&](const DestinationKey& key, const Claim& claim) { add_claim(key, claim, dirty); });
+    // Claims that stay are left alone: dropping and making them anew would wake everybody who wants the same, and
+    // report conflicts that began long ago.
+    const Claims before = claims_made_by(state.claimed);
+    const Claims after = claims_made_by(state.service);
+    const auto holds = [](const Claims& claims, const auto& claim) {
+        return std::find(claims.begin(), claims.end(), claim) != claims.end();
+    };
+    for (const auto& claim : before)
+        if (!holds(after, claim)) remove_claim(claim.first, claim.second, dirty);
+    for (const auto& claim : after)
+        if (!holds(before, claim)) add_claim(claim.first, claim.second, dirty);
     state.claimed = state.service;
 }
 
@@ -248,7 +262,9 @@ void Planner::replan(const ServiceName& name, Delta& delta, NetChanges& net) {
         for (const auto& port : service_ports(*state.service, family_)) {
             const auto all = candidates(state.slices, port.name.port, port.name.protocol, settings_.node_name);
             auto plan = plan_service_port(port, choose(all, port, topology), rules_, profile_);
-            std::erase_if(plan.destinations, [&](const auto& d) { return !owns(d.key, Claim{d.kind, index, &entry->first}); });
+            std::erase_if(plan.destinations, [&](const auto& d) {
+                return !owns(d.key, Claim{d.kind, index, &entry->first});
+            });
             ++index;
             std::sort(plan.destinations.begin(), plan.destinations.end(),
                       [](const auto& a, const auto& b) { return std::tie(a.kind, a.key) < std::tie(b.kind, b.key); });
@@ -274,7 +290,8 @@ void Planner::replan(const ServiceName& name, Delta& delta, NetChanges& net) {
             if (!side) continue;
             const int direction = up ? 1 : -1;
             for (const auto& destination : side->destinations)
-                if (destination.kind == DestinationKind::kClusterIp && change_count(cluster_ips_, destination.key.address, up))
+                if (destination.kind == DestinationKind::kClusterIp &&
+                    change_count(cluster_ips_, destination.key.address, up))
                     net.cluster_ips[destination.key.address] += direction;
             for (const auto& hairpin : hairpins_of(*side, profile_))
                 if (change_count(hairpins_, hairpin, up)) net.hairpins[hairpin] += direction;

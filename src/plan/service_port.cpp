@@ -14,14 +14,16 @@ std::optional<net::IpAddress> cluster_ip_of(const api::Service& service, net::Fa
         return std::nullopt;
     }
     for (std::size_t i = 0; i < service.ip_families.size() && i < service.cluster_ips.size(); ++i)
-        if (service.ip_families[i] == family && service.cluster_ips[i].family() == family) return service.cluster_ips[i];
+        if (service.ip_families[i] == family && service.cluster_ips[i].family() == family)
+            return service.cluster_ips[i];
     return std::nullopt;
 }
 
 std::vector<net::IpAddress> of_family(const std::vector<net::IpAddress>& all, net::Family family) {
     std::vector<net::IpAddress> own;
     for (const auto& address : all)
-        if (address.family() == family && std::find(own.begin(), own.end(), address) == own.end()) own.push_back(address);
+        if (address.family() == family && std::find(own.begin(), own.end(), address) == own.end())
+            own.push_back(address);
     return own;
 }
 
@@ -37,7 +39,8 @@ std::vector<net::Prefix> source_ranges_of(const api::Service& service, net::Fami
 }
 
 bool external_policy_local(const api::Service& service) {
-    const bool policy_counts = service.type == api::ServiceType::kLoadBalancer || service.type == api::ServiceType::kNodePort ||
+    const bool policy_counts = service.type == api::ServiceType::kLoadBalancer ||
+                               service.type == api::ServiceType::kNodePort ||
                                (service.type == api::ServiceType::kClusterIp && !service.external_ips.empty());
     return policy_counts && service.external_traffic_policy == api::TrafficPolicy::kLocal;
 }

@@ -36,7 +36,7 @@ struct ServicePort {
     ServicePortName name;
     net::IpAddress cluster_ip;
     std::uint16_t port = 0;
-    std::uint16_t node_port = 0;  // 0 = none; asked for whatever the Service's type
+    std::uint16_t node_port = 0;         // 0 = none; asked for whatever the Service's type
     std::uint32_t affinity_seconds = 0;  // 0 = no session affinity
     std::vector<net::IpAddress> external_ips;
     std::vector<net::IpAddress> load_balancer_vips;

@@ -40,7 +40,8 @@ TEST(ServicePorts, SkippedServices) {
          },
          0},
         {"no cluster IP yet", Family::kIpv4, [](api::Service& s) { s.cluster_ip.reset(); }, 0},
-        {"ExternalName with a cluster IP", Family::kIpv4, [](api::Service& s) { s.type = api::ServiceType::kExternalName; }, 0},
+        {"ExternalName with a cluster IP", Family::kIpv4,
+         [](api::Service& s) { s.type = api::ServiceType::kExternalName; }, 0},
         {"IPv4 cluster IP for IPv6", Family::kIpv6, [](api::Service&) {}, 0},
         {"IPv6 cluster IP for IPv4", Family::kIpv4,
          [](api::Service& s) {
@@ -73,9 +74,24 @@ TEST(ServicePorts, ClusterIpByFamily) {
         {"old style, IPv6", "fd00::1", {}, {}, "", "fd00::1"},
         {"single stack IPv4", "10.0.0.1", {"10.0.0.1"}, {Family::kIpv4}, "10.0.0.1", ""},
         {"single stack IPv6", "fd00::1", {"fd00::1"}, {Family::kIpv6}, "", "fd00::1"},
-        {"dual stack, IPv4 first", "10.0.0.1", {"10.0.0.1", "fd00::1"}, {Family::kIpv4, Family::kIpv6}, "10.0.0.1", "fd00::1"},
-        {"dual stack, IPv6 first", "fd00::1", {"fd00::1", "10.0.0.1"}, {Family::kIpv6, Family::kIpv4}, "10.0.0.1", "fd00::1"},
-        {"second family without an address yet", "10.0.0.1", {"10.0.0.1"}, {Family::kIpv4, Family::kIpv6}, "10.0.0.1", ""},
+        {"dual stack, IPv4 first",
+         "10.0.0.1",
+         {"10.0.0.1", "fd00::1"},
+         {Family::kIpv4, Family::kIpv6},
+         "10.0.0.1",
+         "fd00::1"},
+        {"dual stack, IPv6 first",
+         "fd00::1",
+         {"fd00::1", "10.0.0.1"},
+         {Family::kIpv6, Family::kIpv4},
+         "10.0.0.1",
+         "fd00::1"},
+        {"second family without an address yet",
+         "10.0.0.1",
+         {"10.0.0.1"},
+         {Family::kIpv4, Family::kIpv6},
+         "10.0.0.1",
+         ""},
     };
     const auto got = [](const api::Service& object, Family family) {
         const auto ports = service_ports(object, family);
@@ -93,15 +109,19 @@ TEST(ServicePorts, ClusterIpByFamily) {
 
 // Case 54.
 TEST(ServicePorts, OneForEachPort) {
-    const auto two_udp = service_ports(service("dns", "172.30.0.10", {service_port("a", 1234, Protocol::kUdp), service_port("b", 1235, Protocol::kUdp)}),
-                                       Family::kIpv4);
+    const auto two_udp =
+        service_ports(service("dns", "172.30.0.10",
+                              {service_port("a", 1234, Protocol::kUdp), service_port("b", 1235, Protocol::kUdp)}),
+                      Family::kIpv4);
     ASSERT_EQ(two_udp.size(), 2U);
     EXPECT_EQ(two_udp[0].name.text(), "ns/dns:a");
     EXPECT_EQ(two_udp[1].name.text(), "ns/dns:b");
     EXPECT_EQ(two_udp[1].port, 1235);
     EXPECT_EQ(two_udp[1].name.protocol, Protocol::kUdp);
 
-    api::Service object = service("np", "172.30.0.10", {service_port("", 345, Protocol::kUdp, 30001), service_port("b", 344, Protocol::kTcp, 30002)});
+    api::Service object =
+        service("np", "172.30.0.10",
+                {service_port("", 345, Protocol::kUdp, 30001), service_port("b", 344, Protocol::kTcp, 30002)});
     object.type = api::ServiceType::kNodePort;
     const auto both = service_ports(object, Family::kIpv4);
     ASSERT_EQ(both.size(), 2U);

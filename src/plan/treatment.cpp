@@ -77,7 +77,8 @@ std::vector<Claimed> claims_of(const ServicePort& port) {
     return claims;
 }
 
-ServicePortPlan plan_service_port(const ServicePort& port, Choice choice, const NodeRules& rules, const ModeProfile& profile) {
+ServicePortPlan plan_service_port(const ServicePort& port, Choice choice, const NodeRules& rules,
+                                  const ModeProfile& profile) {
     ServicePortPlan plan;
     plan.name = port.name;
     plan.affinity_seconds = port.affinity_seconds;
@@ -85,8 +86,8 @@ ServicePortPlan plan_service_port(const ServicePort& port, Choice choice, const 
         Destination destination;
         destination.kind = claimed.kind;
         destination.key = claimed.key;
-        destination.treatments =
-            claimed.kind == DestinationKind::kClusterIp ? for_cluster_ip(port, choice, rules) : for_external(port, choice);
+        destination.treatments = claimed.kind == DestinationKind::kClusterIp ? for_cluster_ip(port, choice, rules)
+                                                                             : for_external(port, choice);
         if (claimed.kind == DestinationKind::kLoadBalancerIp)
             destination.allowed_sources = allowed_sources(port, choice, rules, profile);
         plan.destinations.push_back(std::move(destination));

@@ -24,6 +24,9 @@ fi
 
 ns() { echo "ghostip-demo-$$-$1"; }
 inside() { ip netns exec "$(ns "$1")" "${@:2}"; }
+# In the background, so that $! is the program itself and not a shell around it.
+start_inside() { (exec ip netns exec "$(ns "$1")" "${@:2}") & }
+stop_process() { kill "$1" 2>/dev/null || true; wait "$1" 2>/dev/null || true; }
 step() { sleep "$pace"; printf '\n%s== %s%s\n' "$bold$cyan" "$1" "$plain"; }
 held() { printf '%s   ok: %s%s\n' "$green" "$1" "$plain"; }
 failed() { printf '   FAILED: %s\n' "$1" >&2; exit 1; }
@@ -31,8 +34,7 @@ failed() { printf '   FAILED: %s\n' "$1" >&2; exit 1; }
 clean_up() {
     local status=$?
     trap - EXIT INT TERM
-    for process in "${processes[@]}"; do kill "$process" 2>/dev/null || true; done
-    for process in "${processes[@]}"; do wait "$process" 2>/dev/null || true; done
+    for process in "${processes[@]}"; do stop_process "$process"; done
     for name in node client "${pods[@]}"; do ip netns delete "$(ns "$name")" 2>/dev/null || true; done
     if ((status != 0)) && [[ -s $work/proxy.log ]]; then
         echo "--- the proxy's log:" >&2
@@ -60,14 +62,19 @@ wire() {
 
 declare -A process_of
 run_pod() {
-    inside "$1" python3 "$here/pod.py" "$1" &
+    start_inside "$1" python3 "$here/pod.py" "$1" >/dev/null
     process_of[$1]=$!
     processes+=($!)
+    for ((try = 0; try < 200; try++)); do
+        inside "$1" python3 -c 'import socket; socket.create_connection(("127.0.0.1", 8080), 1)' 2>/dev/null && return
+        sleep 0.05
+    done
+    failed "pod $1 does not listen"
 }
 
 # Starts a client in the background and waits until it is asking.
 watch_for() {
-    inside client python3 "$here/client.py" "$url" "$1" "$2" >"$work/seen" &
+    start_inside client python3 "$here/client.py" "$url" "$1" "$2" >"$work/seen"
     watcher=$!
     processes+=("$watcher")
     sleep 0.5
@@ -132,8 +139,8 @@ publish "${pods[@]}" >/dev/null
 sed "s/^/   $dim/; s/\$/$plain/" "$manifests/service.yaml" <(echo) "$manifests/slice.yaml"
 
 step "ghostip proxy, on the node"
-ip netns exec "$node" "$ghostip" proxy --manifests "$manifests" --hostname-override demo-node \
-    --cluster-cidr 10.244.0.0/16 --healthz-bind-address 127.0.0.1:10256 2>"$work/proxy.log" &
+start_inside node "$ghostip" proxy --manifests "$manifests" --hostname-override demo-node \
+    --cluster-cidr 10.244.0.0/16 --healthz-bind-address 127.0.0.1:10256 2>"$work/proxy.log"
 proxy=$!
 processes+=("$proxy")
 for ((try = 0; try < 200; try++)); do
@@ -167,7 +174,7 @@ step "Pod green dies: it leaves the slice, then it is gone"
 watch_for until-gone green
 changed=$(publish red blue)
 wait "$watcher" || failed "green never stopped answering"
-kill "${process_of[green]}"
+stop_process "${process_of[green]}"
 held "the last new request to green came $(milliseconds "$changed" "$(cat "$work/seen")") ms after the slice had changed"
 
 step "Pod green returns"

@@ -42,9 +42,7 @@ bool same_order(const Slots& slots, const plan::Pool& pool) {
 NftablesDataplane::NftablesDataplane(net::Family family, std::unique_ptr<kernel::nft::Kernel> kernel)
     : family_(family), kernel_(std::move(kernel)) {}
 
-Batch NftablesDataplane::full_batch(const plan::Plan& plan) {
-    return stage_all(plan).batch;
-}
+Batch NftablesDataplane::full_batch(const plan::Plan& plan) { return stage_all(plan).batch; }
 
 NftablesDataplane::Staged NftablesDataplane::stage_all(const plan::Plan& plan) {
     Staged staged = stage(plan.family, State{}, plan::everything(plan));
@@ -77,7 +75,8 @@ NftablesDataplane::Staged NftablesDataplane::stage(net::Family family, const Sta
     for (const auto& change : delta.service_ports)
         if (change.after) collect_classes(*change.after, staged.classes);
     // Almost always only elements change; the structure depends on nothing else.
-    if (state.chains.empty() || delta.node_rules || !(staged.classes == state.classes)) stage_structure(family, state, staged);
+    if (state.chains.empty() || delta.node_rules || !(staged.classes == state.classes))
+        stage_structure(family, state, staged);
     stage_elements(state, delta, staged);
     return staged;
 }
@@ -142,7 +141,8 @@ void NftablesDataplane::stage_elements(const State& state, const plan::Delta& de
         render_node_port_ips(staged.node, after);
         difference(before, after, deleted, added);
     }
-    for (auto& [ref, elements] : deleted.sets()) staged.batch.operations.emplace_back(DeleteElements{std::move(elements)});
+    for (auto& [ref, elements] : deleted.sets())
+        staged.batch.operations.emplace_back(DeleteElements{std::move(elements)});
     for (auto& [ref, elements] : added.sets()) staged.batch.operations.emplace_back(AddElements{std::move(elements)});
 }
 

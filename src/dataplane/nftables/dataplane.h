@@ -46,7 +46,7 @@ class NftablesDataplane final : public Dataplane {
         std::map<std::string, kernel::nft::Chain> chains;  // new or rewritten
         std::map<std::string, kernel::nft::Set> sets;      // new
         std::vector<std::pair<plan::ServicePortName, ServicePortSlots>> slots;
-        std::vector<plan::ServicePortName> canonical;      // slots are the pool's own order (again)
+        std::vector<plan::ServicePortName> canonical;  // slots are the pool's own order (again)
     };
 
     static Staged stage_all(const plan::Plan& plan);

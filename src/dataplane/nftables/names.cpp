@@ -10,7 +10,8 @@ using Fields = std::vector<Field>;
 
 // A destination as a key: address . protocol . port, or protocol . port.
 Fields destination(Lane lane) {
-    return is_node_port(lane) ? Fields{Field::kProtocol, Field::kPort} : Fields{Field::kAddress, Field::kProtocol, Field::kPort};
+    return is_node_port(lane) ? Fields{Field::kProtocol, Field::kPort}
+                              : Fields{Field::kAddress, Field::kProtocol, Field::kPort};
 }
 
 Fields operator+(Fields a, const Fields& b) {
@@ -24,7 +25,9 @@ constexpr std::uint32_t kStuckClients = 262144;
 
 }  // namespace
 
-kernel::nft::Table table(net::Family family) { return {family, std::string(kTableName), "Kubernetes Services, by ghostip"}; }
+kernel::nft::Table table(net::Family family) {
+    return {family, std::string(kTableName), "Kubernetes Services, by ghostip"};
+}
 
 std::string_view lane_prefix(Lane lane) {
     switch (lane) {
@@ -41,7 +44,8 @@ std::string set_name(const SetRef& ref) {
     switch (ref.role) {
         case SetRole::kClusterIps: return "cluster-ips";
         case SetRole::kNodePortIps: return "nodeport-ips";
-        case SetRole::kExternalCluster: return is_node_port(ref.lane) ? "nodeport-policy-cluster" : "external-policy-cluster";
+        case SetRole::kExternalCluster:
+            return is_node_port(ref.lane) ? "nodeport-policy-cluster" : "external-policy-cluster";
         case SetRole::kExternalLocal: return is_node_port(ref.lane) ? "nodeport-policy-local" : "external-policy-local";
         case SetRole::kNoEndpointsReject: return fmt::format("{}no-endpoints-reject", prefix);
         case SetRole::kNoEndpointsDrop: return fmt::format("{}no-endpoints-drop", prefix);
@@ -90,6 +94,8 @@ kernel::nft::Set declare(const SetRef& ref) {
 
 std::string pick_chain(Lane lane) { return fmt::format("{}pick", lane_prefix(lane)); }
 std::string pick_chain(Lane lane, std::uint32_t up_to) { return fmt::format("{}pick-{}", lane_prefix(lane), up_to); }
-std::string stuck_chain(Lane lane, std::uint32_t seconds) { return fmt::format("{}stuck-{}", lane_prefix(lane), seconds); }
+std::string stuck_chain(Lane lane, std::uint32_t seconds) {
+    return fmt::format("{}stuck-{}", lane_prefix(lane), seconds);
+}
 
 }  // namespace ghostip::dataplane::nftables

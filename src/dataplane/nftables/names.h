@@ -1,4 +1,5 @@
-// The names of everything in table `ghostip`, and which kinds of sets there are. Names say what operators will look for.
+// The names of everything in table `ghostip`, and which kinds of sets there are. Names say what operators will look
+// for.
 #pragma once
 
 #include <array>
@@ -25,20 +26,20 @@ inline constexpr std::array<Lane, 4> kLanes{Lane::kAddress, Lane::kAddressLocal,
 [[nodiscard]] std::string_view lane_prefix(Lane lane);
 
 enum class SetRole : std::uint8_t {
-    kClusterIps,        // every cluster IP
-    kNodePortIps,       // addresses that accept node ports, unless all do
-    kExternalCluster,   // external destinations of policy Cluster
-    kExternalLocal,     // external destinations of policy Local
-    kNoEndpointsReject, // nobody is there
-    kNoEndpointsDrop,   // nobody is here
-    kUpTo,              // pools of (parameter / 2, parameter] endpoints
-    kEndpoints,         // map: destination and slot -> endpoint
-    kAffinity,          // sticky destinations of one time-out (parameter, seconds)
-    kMembers,           // destination and endpoint: who may be stuck to
-    kStuck,             // map: client and destination -> endpoint; written by rules
-    kFilteredSources,   // destinations that only some sources may dial
-    kAllowedSources,    // destination and masked source, one prefix length each (parameter)
-    kHairpins,          // endpoints of this node, as source and destination
+    kClusterIps,         // every cluster IP
+    kNodePortIps,        // addresses that accept node ports, unless all do
+    kExternalCluster,    // external destinations of policy Cluster
+    kExternalLocal,      // external destinations of policy Local
+    kNoEndpointsReject,  // nobody is there
+    kNoEndpointsDrop,    // nobody is here
+    kUpTo,               // pools of (parameter / 2, parameter] endpoints
+    kEndpoints,          // map: destination and slot -> endpoint
+    kAffinity,           // sticky destinations of one time-out (parameter, seconds)
+    kMembers,            // destination and endpoint: who may be stuck to
+    kStuck,              // map: client and destination -> endpoint; written by rules
+    kFilteredSources,    // destinations that only some sources may dial
+    kAllowedSources,     // destination and masked source, one prefix length each (parameter)
+    kHairpins,           // endpoints of this node, as source and destination
 };
 
 // One set: its role, its lane (kAddress where lanes have no meaning) and its parameter (0 where there is none).
@@ -54,8 +55,8 @@ struct SetRef {
 // How the set is declared.
 [[nodiscard]] kernel::nft::Set declare(const SetRef& ref);
 
-[[nodiscard]] std::string pick_chain(Lane lane);                             // "pick", "nodeport-pick"
-[[nodiscard]] std::string pick_chain(Lane lane, std::uint32_t up_to);        // "pick-8"
-[[nodiscard]] std::string stuck_chain(Lane lane, std::uint32_t seconds);     // "stuck-10800"
+[[nodiscard]] std::string pick_chain(Lane lane);                          // "pick", "nodeport-pick"
+[[nodiscard]] std::string pick_chain(Lane lane, std::uint32_t up_to);     // "pick-8"
+[[nodiscard]] std::string stuck_chain(Lane lane, std::uint32_t seconds);  // "stuck-10800"
 
 }  // namespace ghostip::dataplane::nftables

@@ -43,7 +43,8 @@ std::string elements_text(const kernel::nft::Set& set, const Elements& elements,
         const auto element = elements.at(i);
         text += fmt::format("{}{}", i == 0 ? "\t\telements = { " : ",\n\t\t\t     ",
                             fields_text(set.key, element.first(elements.key_bytes), family));
-        if (elements.data_bytes != 0) text += " : " + fields_text(set.data, element.subspan(elements.key_bytes), family);
+        if (elements.data_bytes != 0)
+            text += " : " + fields_text(set.data, element.subspan(elements.key_bytes), family);
     }
     return text.empty() ? text : text + " }\n";
 }
@@ -59,15 +60,17 @@ std::string render(const plan::Plan& plan) {
     std::vector<const kernel::nft::Set*> sets;
     for (const auto& operation : batch.operations) {
         if (const auto* set = std::get_if<kernel::nft::AddSet>(&operation)) sets.push_back(&set->set);
-        if (const auto* add = std::get_if<kernel::nft::AddElements>(&operation)) elements[add->elements.set] = &add->elements;
+        if (const auto* add = std::get_if<kernel::nft::AddElements>(&operation))
+            elements[add->elements.set] = &add->elements;
         if (const auto* chain = std::get_if<kernel::nft::AddChain>(&operation)) {
             chains[chain->name] = {chain->name, chain->base, {}};
             order.push_back(chain->name);
         }
-        if (const auto* rule = std::get_if<kernel::nft::AddRule>(&operation)) chains[rule->chain].rules.push_back(rule->rule);
+        if (const auto* rule = std::get_if<kernel::nft::AddRule>(&operation))
+            chains[rule->chain].rules.push_back(rule->rule);
     }
-    std::string text = fmt::format("table {} {} {{\n\tcomment \"{}\"\n", family == net::Family::kIpv4 ? "ip" : "ip6", batch.table.name,
-                                   batch.table.comment);
+    std::string text = fmt::format("table {} {} {{\n\tcomment \"{}\"\n", family == net::Family::kIpv4 ? "ip" : "ip6",
+                                   batch.table.name, batch.table.comment);
     for (const auto* set : sets) {
         std::string declaration = kernel::nft::to_text(*set, family);
         if (const auto found = elements.find(set->name); found != elements.end())

@@ -30,7 +30,8 @@ void render_affinity(const StructureInput& input, std::vector<kernel::nft::Chain
                 auto builder = rule(input);
                 builder.protocol(protocol)
                     .in_set(originally_dialled(lane) + endpoint, name_of(SetRole::kMembers, lane, seconds))
-                    .update_map(Key{select::kOriginalSource} + originally_dialled(lane), name_of(SetRole::kStuck, lane, seconds));
+                    .update_map(Key{select::kOriginalSource} + originally_dialled(lane),
+                                name_of(SetRole::kStuck, lane, seconds));
                 learn.rules.push_back(std::move(builder).done());
             }
         }
@@ -39,7 +40,8 @@ void render_affinity(const StructureInput& input, std::vector<kernel::nft::Chain
     chains.push_back(std::move(learn));
     for (const auto hook : {Hook::kPostrouting, Hook::kInput}) {
         Chain base{hook == Hook::kPostrouting ? "affinity-postrouting" : "affinity-input",
-                   BaseChain{ChainType::kNat, hook, kLearnPriority}, {}};
+                   BaseChain{ChainType::kNat, hook, kLearnPriority},
+                   {}};
         base.rules.push_back(std::move(rule(input).connection_is_dnat()).jump("affinity-learn"));
         chains.push_back(std::move(base));
     }

@@ -18,7 +18,8 @@ Key originally_dialled(Lane lane) {
 
 RuleBuilder& to_node_port_address(RuleBuilder& builder, const StructureInput& input) {
     if (!input.node.node_ports.all) return builder.in_set({select::kDestination}, name_of(SetRole::kNodePortIps));
-    const auto loopback = input.family == net::Family::kIpv4 ? net::Prefix::parse_lenient("127.0.0.0/8") : net::Prefix::parse_lenient("::1/128");
+    const auto loopback = input.family == net::Family::kIpv4 ? net::Prefix::parse_lenient("127.0.0.0/8")
+                                                             : net::Prefix::parse_lenient("::1/128");
     return builder.destination_is_local().destination(*loopback, false);
 }
 
@@ -27,7 +28,8 @@ RuleBuilder& from_pod(RuleBuilder& builder, const plan::LocalDetector& detector,
         case plan::LocalDetector::Kind::kNone: break;
         case plan::LocalDetector::Kind::kCidr: return builder.source(detector.cidr, matches);
         case plan::LocalDetector::Kind::kInterface: return builder.input_interface(detector.interface, matches);
-        case plan::LocalDetector::Kind::kInterfacePrefix: return builder.input_interface_prefix(detector.interface, matches);
+        case plan::LocalDetector::Kind::kInterfacePrefix:
+            return builder.input_interface_prefix(detector.interface, matches);
     }
     return builder;
 }

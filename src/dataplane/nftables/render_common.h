@@ -26,11 +26,14 @@ inline constexpr std::int32_t kSnatPriority = 101;
     return set_name({role, lane, parameter});
 }
 
-[[nodiscard]] inline kernel::nft::RuleBuilder rule(const StructureInput& input) { return kernel::nft::RuleBuilder(input.family); }
+[[nodiscard]] inline kernel::nft::RuleBuilder rule(const StructureInput& input) {
+    return kernel::nft::RuleBuilder(input.family);
+}
 
 // Adds the test: is the destination an address that accepts node ports?
 kernel::nft::RuleBuilder& to_node_port_address(kernel::nft::RuleBuilder& builder, const StructureInput& input);
 // Adds the test: does the local-traffic detector match (or not)? The detector must be available.
-kernel::nft::RuleBuilder& from_pod(kernel::nft::RuleBuilder& builder, const plan::LocalDetector& detector, bool matches);
+kernel::nft::RuleBuilder& from_pod(kernel::nft::RuleBuilder& builder, const plan::LocalDetector& detector,
+                                   bool matches);
 
 }  // namespace ghostip::dataplane::nftables

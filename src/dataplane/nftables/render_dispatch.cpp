@@ -21,9 +21,9 @@ Chain policy_local(const StructureInput& input, Lane everybody, Lane outside, st
         from_pod(builder, input.node.detector, true).comment("pods reach every endpoint");
         chain.rules.push_back(std::move(builder).go_to(pick_chain(everybody)));
     }
-    chain.rules.push_back(std::move(rule(input).source_is_local().set_mark(input.node.masquerade_mark).comment(
-                                        "so does the node itself"))
-                              .go_to(pick_chain(everybody)));
+    chain.rules.push_back(
+        std::move(rule(input).source_is_local().set_mark(input.node.masquerade_mark).comment("so does the node itself"))
+            .go_to(pick_chain(everybody)));
     chain.rules.push_back(std::move(rule(input)).go_to(pick_chain(outside)));
     return chain;
 }
@@ -45,12 +45,14 @@ void render_dispatch(const StructureInput& input, std::vector<Chain>& chains) {
     chains.push_back(policy_local(input, Lane::kNodePort, Lane::kNodePortLocal, "nodeport-policy-local"));
 
     Chain node_ports{"nodeports", std::nullopt, {}};
-    node_ports.rules.push_back(std::move(rule(input).in_set(dialled(Lane::kNodePort), name_of(SetRole::kExternalLocal, Lane::kNodePort)))
-                                   .go_to("nodeport-policy-local"));
-    node_ports.rules.push_back(std::move(rule(input)
-                                             .in_set(dialled(Lane::kNodePort), name_of(SetRole::kExternalCluster, Lane::kNodePort))
-                                             .set_mark(input.node.masquerade_mark))
-                                   .go_to(pick_chain(Lane::kNodePort)));
+    node_ports.rules.push_back(
+        std::move(rule(input).in_set(dialled(Lane::kNodePort), name_of(SetRole::kExternalLocal, Lane::kNodePort)))
+            .go_to("nodeport-policy-local"));
+    node_ports.rules.push_back(
+        std::move(rule(input)
+                      .in_set(dialled(Lane::kNodePort), name_of(SetRole::kExternalCluster, Lane::kNodePort))
+                      .set_mark(input.node.masquerade_mark))
+            .go_to(pick_chain(Lane::kNodePort)));
     chains.push_back(std::move(node_ports));
 
     Chain services{"services", std::nullopt, {}};
@@ -69,7 +71,9 @@ void render_dispatch(const StructureInput& input, std::vector<Chain>& chains) {
     chains.push_back(std::move(services));
 
     for (const auto hook : {Hook::kPrerouting, Hook::kOutput}) {
-        Chain base{hook == Hook::kPrerouting ? "nat-prerouting" : "nat-output", BaseChain{ChainType::kNat, hook, kDnatPriority}, {}};
+        Chain base{hook == Hook::kPrerouting ? "nat-prerouting" : "nat-output",
+                   BaseChain{ChainType::kNat, hook, kDnatPriority},
+                   {}};
         base.rules.push_back(std::move(rule(input)).jump("services"));
         chains.push_back(std::move(base));
     }

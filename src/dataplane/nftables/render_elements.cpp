@@ -15,22 +15,27 @@ bool splits(const plan::Destination& destination) {
     return destination.treatment(SourceClass::kOutside).pool != destination.treatment(SourceClass::kNode).pool;
 }
 
-Lane base_lane(const plan::Destination& destination) { return destination.key.node_port ? Lane::kNodePort : Lane::kAddress; }
+Lane base_lane(const plan::Destination& destination) {
+    return destination.key.node_port ? Lane::kNodePort : Lane::kAddress;
+}
 Lane local_lane(const plan::Destination& destination) {
     return destination.key.node_port ? Lane::kNodePortLocal : Lane::kAddressLocal;
 }
 
 // Where the packet is sent when it arrives, before any pool is looked at.
-void render_dispatch_element(const plan::Destination& destination, std::span<const std::uint8_t> key, ElementSink& sink) {
+void render_dispatch_element(const plan::Destination& destination, std::span<const std::uint8_t> key,
+                             ElementSink& sink) {
     if (destination.kind == DestinationKind::kClusterIp) return;  // found by address
     const bool served = std::any_of(destination.treatments.begin(), destination.treatments.end(),
                                     [](const auto& treatment) { return treatment.action == Action::kBalance; });
     if (!served) return;
-    sink.add({splits(destination) ? SetRole::kExternalLocal : SetRole::kExternalCluster, base_lane(destination)}, key, {});
+    sink.add({splits(destination) ? SetRole::kExternalLocal : SetRole::kExternalCluster, base_lane(destination)}, key,
+             {});
 }
 
 // Sources that are served never get here untranslated, so what outside sources experience is what is left.
-void render_no_endpoint_element(const plan::Destination& destination, std::span<const std::uint8_t> key, ElementSink& sink) {
+void render_no_endpoint_element(const plan::Destination& destination, std::span<const std::uint8_t> key,
+                                ElementSink& sink) {
     const auto action = destination.treatment(SourceClass::kOutside).action;
     if (action == Action::kReject) sink.add({SetRole::kNoEndpointsReject, base_lane(destination)}, key, {});
     if (action == Action::kDrop) sink.add({SetRole::kNoEndpointsDrop, base_lane(destination)}, key, {});
@@ -43,7 +48,8 @@ void render_pool(const plan::Destination& destination, Lane lane, const Slots& s
     sink.add({SetRole::kUpTo, lane, size_class(slots.size())}, key.bytes(), {});
     std::uint32_t slot = 0;
     for (const auto& endpoint : slots)
-        sink.add({SetRole::kEndpoints, lane}, KeyBytes(key).number(slot++).bytes(), KeyBytes().endpoint(endpoint).bytes());
+        sink.add({SetRole::kEndpoints, lane}, KeyBytes(key).number(slot++).bytes(),
+                 KeyBytes().endpoint(endpoint).bytes());
     if (affinity_seconds == 0) return;
     sink.add({SetRole::kAffinity, lane, affinity_seconds}, key.bytes(), {});
     for (const auto& endpoint : slots)
@@ -74,7 +80,8 @@ KeyBytes& KeyBytes::protocol(net::Protocol protocol) {
 }
 
 KeyBytes& KeyBytes::port(std::uint16_t port) {
-    const std::array<std::uint8_t, 2> network{static_cast<std::uint8_t>(port >> 8), static_cast<std::uint8_t>(port & 0xff)};
+    const std::array<std::uint8_t, 2> network{static_cast<std::uint8_t>(port >> 8),
+                                              static_cast<std::uint8_t>(port & 0xff)};
     return append(network, 4);
 }
 
@@ -115,17 +122,25 @@ void render_cluster_ip(const net::IpAddress& address, ElementSink& sink) {
 
 void render_hairpin(const plan::Hairpin& hairpin, ElementSink& sink) {
     sink.add({SetRole::kHairpins},
-             KeyBytes().address(hairpin.address).address(hairpin.address).protocol(hairpin.protocol).port(hairpin.port).bytes(), {});
+             KeyBytes()
+                 .address(hairpin.address)
+                 .address(hairpin.address)
+                 .protocol(hairpin.protocol)
+                 .port(hairpin.port)
+                 .bytes(),
+             {});
 }
 
 void render_node_port_ips(const plan::NodeRules& node, ElementSink& sink) {
     if (node.node_ports.all) return;
-    for (const auto& address : node.node_ports.addresses) sink.add({SetRole::kNodePortIps}, KeyBytes().address(address).bytes(), {});
+    for (const auto& address : node.node_ports.addresses)
+        sink.add({SetRole::kNodePortIps}, KeyBytes().address(address).bytes(), {});
 }
 
 void collect_classes(const plan::ServicePortPlan& plan, Classes& classes) {
     for (const auto& destination : plan.destinations) {
-        for (const auto& range : destination.allowed_sources) classes.source_lengths.insert(static_cast<std::uint32_t>(range.length));
+        for (const auto& range : destination.allowed_sources)
+            classes.source_lengths.insert(static_cast<std::uint32_t>(range.length));
         for (const auto& lane : lanes_of(destination)) {
             if (!lane || plan.pool(lane->scope).empty()) continue;
             const auto index = static_cast<std::size_t>(lane->lane);

@@ -44,7 +44,9 @@ struct ServicePortSlots {
     Slots cluster;
     Slots local;
 
-    [[nodiscard]] const Slots& of(plan::PoolScope scope) const { return scope == plan::PoolScope::kCluster ? cluster : local; }
+    [[nodiscard]] const Slots& of(plan::PoolScope scope) const {
+        return scope == plan::PoolScope::kCluster ? cluster : local;
+    }
 };
 
 void render_elements(const plan::ServicePortPlan& plan, const ServicePortSlots& slots, ElementSink& sink);

@@ -12,19 +12,20 @@ void render_firewall(const StructureInput& input, std::vector<kernel::nft::Chain
     for (const std::uint32_t length : input.classes.source_lengths) {
         const bool whole = static_cast<int>(length) == net::address_bits(input.family);
         const Selector source = whole ? select::kSource : select::masked_source(static_cast<int>(length));
-        ranges.rules.push_back(
-            std::move(rule(input).in_set(dialled(Lane::kAddress) + Key{source}, name_of(SetRole::kAllowedSources, Lane::kAddress, length)))
-                .return_());
+        ranges.rules.push_back(std::move(rule(input).in_set(dialled(Lane::kAddress) + Key{source},
+                                                            name_of(SetRole::kAllowedSources, Lane::kAddress, length)))
+                                   .return_());
     }
     ranges.rules.push_back(std::move(rule(input)).drop());
     chains.push_back(std::move(ranges));
 
     for (const auto hook : {Hook::kPrerouting, Hook::kOutput}) {
         Chain base{hook == Hook::kPrerouting ? "firewall-prerouting" : "firewall-output",
-                   BaseChain{ChainType::kFilter, hook, kFirewallPriority}, {}};
-        base.rules.push_back(
-            std::move(rule(input).connection_is_new().in_set(dialled(Lane::kAddress), name_of(SetRole::kFilteredSources)))
-                .jump("allowed-sources"));
+                   BaseChain{ChainType::kFilter, hook, kFirewallPriority},
+                   {}};
+        base.rules.push_back(std::move(rule(input).connection_is_new().in_set(dialled(Lane::kAddress),
+                                                                              name_of(SetRole::kFilteredSources)))
+                                 .jump("allowed-sources"));
         chains.push_back(std::move(base));
     }
 }

@@ -30,7 +30,8 @@ void render_no_endpoints(const StructureInput& input, std::vector<kernel::nft::C
                                               .comment("a cluster IP, but no port of it"))
                                     .reject());
     for (const auto& cidr : input.node.service_cidrs)
-        cluster_ips.rules.push_back(std::move(rule(input).destination(cidr).comment("no Service has this cluster IP")).drop());
+        cluster_ips.rules.push_back(
+            std::move(rule(input).destination(cidr).comment("no Service has this cluster IP")).drop());
     chains.push_back(std::move(cluster_ips));
 
     Chain filter_input{"filter-input", BaseChain{ChainType::kFilter, Hook::kInput, kFilterPriority}, {}};
@@ -41,7 +42,9 @@ void render_no_endpoints(const StructureInput& input, std::vector<kernel::nft::C
     chains.push_back(std::move(filter_input));
 
     for (const auto hook : {Hook::kForward, Hook::kOutput}) {
-        Chain base{hook == Hook::kForward ? "filter-forward" : "filter-output", BaseChain{ChainType::kFilter, hook, kFilterPriority}, {}};
+        Chain base{hook == Hook::kForward ? "filter-forward" : "filter-output",
+                   BaseChain{ChainType::kFilter, hook, kFilterPriority},
+                   {}};
         base.rules.push_back(std::move(rule(input).connection_is_new()).jump("untranslated"));
         base.rules.push_back(std::move(rule(input).connection_is_new()).jump("unknown-cluster-ips"));
         chains.push_back(std::move(base));

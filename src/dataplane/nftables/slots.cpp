@@ -8,7 +8,9 @@
 namespace ghostip::dataplane::nftables {
 namespace {
 
-bool same_target(const plan::Endpoint& a, const plan::Endpoint& b) { return a.address == b.address && a.port == b.port; }
+bool same_target(const plan::Endpoint& a, const plan::Endpoint& b) {
+    return a.address == b.address && a.port == b.port;
+}
 
 bool target_less(const plan::Endpoint& a, const plan::Endpoint& b) {
     return std::tie(a.address, a.port) < std::tie(b.address, b.port);

@@ -13,17 +13,20 @@ Structure render_structure(const StructureInput& input) {
     std::vector<SetRef> refs{{SetRole::kClusterIps}, {SetRole::kHairpins}};
     if (!input.node.node_ports.all) refs.push_back({SetRole::kNodePortIps});
     for (const Lane lane : {Lane::kAddress, Lane::kNodePort})
-        for (const auto role : {SetRole::kExternalCluster, SetRole::kExternalLocal, SetRole::kNoEndpointsReject, SetRole::kNoEndpointsDrop})
+        for (const auto role : {SetRole::kExternalCluster, SetRole::kExternalLocal, SetRole::kNoEndpointsReject,
+                                SetRole::kNoEndpointsDrop})
             refs.push_back({role, lane});
     for (const Lane lane : kLanes) {
         const auto& sizes = input.classes.pool_sizes[static_cast<std::size_t>(lane)];
         if (!sizes.empty()) refs.push_back({SetRole::kEndpoints, lane});
         for (const std::uint32_t size : sizes) refs.push_back({SetRole::kUpTo, lane, size});
         for (const std::uint32_t seconds : input.classes.affinity_seconds[static_cast<std::size_t>(lane)])
-            for (const auto role : {SetRole::kAffinity, SetRole::kMembers, SetRole::kStuck}) refs.push_back({role, lane, seconds});
+            for (const auto role : {SetRole::kAffinity, SetRole::kMembers, SetRole::kStuck})
+                refs.push_back({role, lane, seconds});
     }
     if (!input.classes.source_lengths.empty()) refs.push_back({SetRole::kFilteredSources});
-    for (const std::uint32_t length : input.classes.source_lengths) refs.push_back({SetRole::kAllowedSources, Lane::kAddress, length});
+    for (const std::uint32_t length : input.classes.source_lengths)
+        refs.push_back({SetRole::kAllowedSources, Lane::kAddress, length});
 
     Structure structure;
     std::transform(refs.begin(), refs.end(), std::back_inserter(structure.sets), declare);
@@ -34,7 +37,8 @@ Structure render_structure(const StructureInput& input) {
     render_masquerade(input, structure.chains);
     render_dispatch(input, structure.chains);
     // Dispatch comes last of all, so that whatever is half done, no packet enters it before the rest is there.
-    std::stable_partition(structure.chains.begin(), structure.chains.end(), [](const Chain& chain) { return !chain.base; });
+    std::stable_partition(structure.chains.begin(), structure.chains.end(),
+                          [](const Chain& chain) { return !chain.base; });
     return structure;
 }
 

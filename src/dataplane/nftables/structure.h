@@ -48,5 +48,4 @@ void render_masquerade(const StructureInput& input, std::vector<kernel::nft::Cha
 void render_firewall(const StructureInput& input, std::vector<kernel::nft::Chain>& chains);
 void render_no_endpoints(const StructureInput& input, std::vector<kernel::nft::Chain>& chains);
 
-
 }  // namespace ghostip::dataplane::nftables

@@ -72,7 +72,8 @@ kernel::nft::Elements stale(const kernel::nft::Elements& all, std::size_t client
     for (std::size_t i = 0; i < all.count(); ++i) {
         const auto element = all.at(i);
         const auto destination = valid.find(to_bytes(element.subspan(client_bytes, all.key_bytes - client_bytes)));
-        if (destination == valid.end() || destination->second.contains(to_bytes(element.subspan(all.key_bytes)))) continue;
+        if (destination == valid.end() || destination->second.contains(to_bytes(element.subspan(all.key_bytes))))
+            continue;
         found.bytes.insert(found.bytes.end(), element.begin(), element.end());
     }
     return found;

@@ -12,6 +12,7 @@
 namespace ghostip::dataplane::nftables {
 
 // Costs nothing if no sticky pool lost an endpoint; else one dump of each stuck-… map concerned.
-[[nodiscard]] Result<void> forget_stuck_clients(kernel::nft::Kernel& kernel, net::Family family, const plan::Delta& delta);
+[[nodiscard]] Result<void> forget_stuck_clients(kernel::nft::Kernel& kernel, net::Family family,
+                                                const plan::Delta& delta);
 
 }  // namespace ghostip::dataplane::nftables

@@ -32,16 +32,20 @@ std::vector<Probe> probes() {
         {"concatenated set keys (nf_tables, CONFIG_NF_TABLES)",
          [](RuleBuilder b) { return std::move(b.in_set(kDestination, "up")).return_(); }},
         {"random numbers as part of a key (CONFIG_NFT_NUMGEN)",
-         [](RuleBuilder b) { return std::move(b.in_set(kDestination + Key{select::random(2)}, "numbered")).return_(); }},
+         [](RuleBuilder b) {
+             return std::move(b.in_set(kDestination + Key{select::random(2)}, "numbered")).return_();
+         }},
         {"destination NAT to an address and port from a map (CONFIG_NFT_NAT, kernel 5.6)",
-         [](RuleBuilder b) { return std::move(b).dnat_from(kDestination + Key{select::random(2)}, "endpoints"); }, ChainType::kNat},
+         [](RuleBuilder b) { return std::move(b).dnat_from(kDestination + Key{select::random(2)}, "endpoints"); },
+         ChainType::kNat},
         {"source NAT to the outgoing address with random ports (CONFIG_NFT_MASQ)",
          [](RuleBuilder b) { return std::move(b).masquerade(); }, ChainType::kNat, Hook::kPostrouting},
         {"address types (CONFIG_NFT_FIB_IPV4, CONFIG_NFT_FIB_IPV6)",
          [](RuleBuilder b) { return std::move(b.source_is_local()).return_(); }},
-        {"rejecting in forward (CONFIG_NFT_REJECT)", [](RuleBuilder b) { return std::move(b).reject(); }, ChainType::kFilter,
-         Hook::kForward},
-        {"connection tracking state (CONFIG_NFT_CT)", [](RuleBuilder b) { return std::move(b.connection_is_new()).return_(); }},
+        {"rejecting in forward (CONFIG_NFT_REJECT)", [](RuleBuilder b) { return std::move(b).reject(); },
+         ChainType::kFilter, Hook::kForward},
+        {"connection tracking state (CONFIG_NFT_CT)",
+         [](RuleBuilder b) { return std::move(b.connection_is_new()).return_(); }},
         {"maps that rules write to, keyed by a connection's original destination (CONFIG_NFT_CT, kernel 4.17)",
          [](RuleBuilder b) {
              b.protocol(net::Protocol::kTcp).update_map(Key{select::kOriginalSource} + kOriginal, "stuck");
@@ -61,24 +65,48 @@ std::vector<Set> probe_sets() {
     Set endpoints = numbered;
     endpoints.name = "endpoints";
     endpoints.data = endpoint;
-    Set stuck{.name = "stuck", .key = {Field::kAddress, Field::kAddress, Field::kProtocol, Field::kPort}, .data = endpoint,
-              .timeout_seconds = 1, .size = 16};
+    Set stuck{.name = "stuck",
+              .key = {Field::kAddress, Field::kAddress, Field::kProtocol, Field::kPort},
+              .data = endpoint,
+              .timeout_seconds = 1,
+              .size = 16};
     return {up, numbered, endpoints, stuck};
 }
 
 }  // namespace
 
-std::vector<std::string> missing(Kernel& kernel, net::Family family) {
-    std::vector<std::string> lacks;
-    const auto family_text = net::family_name(family);
-    for (const auto& probe : probes()) {
-        Batch batch{{family, std::string(kProbeTable), ""}, {AddTable{}}};
-        for (auto& set : probe_sets()) batch.operations.emplace_back(AddSet{std::move(set)});
-        batch.operations.emplace_back(AddChain{"probe", BaseChain{probe.type, probe.hook, 0}});
-        batch.operations.emplace_back(AddRule{"probe", probe.rule(RuleBuilder(family))});
-        if (const auto result = kernel.check(batch); !result)
-            lacks.push_back(fmt::format("{}: this kernel cannot do {}: {}", family_text, probe.needs, result.error().message));
+namespace {
+
+// A batch that holds what the given probes need, each in a chain of its own.
+Batch batch_of(const std::vector<Probe>& chosen, net::Family family) {
+    Batch batch{{family, std::string(kProbeTable), ""}, {AddTable{}}};
+    for (auto& set : probe_sets()) batch.operations.emplace_back(AddSet{std::move(set)});
+    int number = 0;
+    for (const auto& probe : chosen) {
+        const std::string chain = fmt::format("probe-{}", ++number);
+        batch.operations.emplace_back(AddChain{chain, BaseChain{probe.type, probe.hook, 0}});
+        batch.operations.emplace_back(AddRule{chain, probe.rule(RuleBuilder(family))});
     }
+    return batch;
+}
+
+}  // namespace
+
+std::vector<std::string> missing(Kernel& kernel, net::Family family) {
+    const auto all = probes();
+    // Undoing a batch takes the kernel some milliseconds, so ask for everything at once; one by one only to tell what
+    // is missing.
+    if (kernel.check(batch_of(all, family))) return {};
+    std::vector<std::string> lacks;
+    for (const auto& probe : all) {
+        const auto result = kernel.check(batch_of({probe}, family));
+        if (!result)
+            lacks.push_back(fmt::format("{}: this kernel cannot do {}: {}", net::family_name(family), probe.needs,
+                                        result.error().message));
+    }
+    if (lacks.empty())
+        lacks.push_back(fmt::format("{}: this kernel refuses everything together that it takes one by one",
+                                    net::family_name(family)));
     return lacks;
 }
 

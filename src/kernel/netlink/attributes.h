@@ -23,13 +23,15 @@ class Attributes {
       private:
         // A truncated attribute ends the range.
         void check() {
-            if (at_ >= end_ || !mnl_attr_ok(reinterpret_cast<const nlattr*>(at_), static_cast<int>(end_ - at_))) at_ = end_;
+            if (at_ >= end_ || !mnl_attr_ok(reinterpret_cast<const nlattr*>(at_), static_cast<int>(end_ - at_)))
+                at_ = end_;
         }
         const char* at_;
         const char* end_;
     };
 
-    Attributes(const void* begin, const void* end) : begin_(static_cast<const char*>(begin)), end_(static_cast<const char*>(end)) {}
+    Attributes(const void* begin, const void* end)
+        : begin_(static_cast<const char*>(begin)), end_(static_cast<const char*>(end)) {}
     [[nodiscard]] Iterator begin() const { return {begin_, end_}; }
     [[nodiscard]] Iterator end() const { return {end_, end_}; }
 

@@ -23,8 +23,8 @@ namespace {
 
 // An attribute's length has 16 bits, so one list of elements must stay below 64 KiB.
 constexpr std::size_t kElementListBytes = 60000;
-constexpr std::size_t kElementsRoom = 512;     // around a list of elements
-constexpr std::size_t kMessageRoom = 16384;    // for any other message
+constexpr std::size_t kElementsRoom = 512;   // around a list of elements
+constexpr std::size_t kMessageRoom = 16384;  // for any other message
 
 std::uint16_t nf_family(net::Family family) { return family == net::Family::kIpv4 ? NFPROTO_IPV4 : NFPROTO_IPV6; }
 
@@ -47,7 +47,9 @@ class Encoder {
         for (const auto& operation : batch.operations) {
             const auto* add = std::get_if<AddElements>(&operation);
             const auto* remove = std::get_if<DeleteElements>(&operation);
-            const Elements* elements = add != nullptr ? &add->elements : remove != nullptr ? &remove->elements : nullptr;
+            const Elements* elements = add != nullptr      ? &add->elements
+                                       : remove != nullptr ? &remove->elements
+                                                           : nullptr;
             estimate += elements != nullptr ? elements->count() * (elements->stride() + 24) + 128 : 768;
         }
         encoded_.bytes.reserve(estimate);
@@ -96,7 +98,8 @@ class Encoder {
         nftnl_table_set_u32(table.get(), NFTNL_TABLE_FLAGS, 0);
         const auto userdata = comment_userdata(batch_.table.comment);
         if (!userdata.empty())
-            nftnl_table_set_data(table.get(), NFTNL_TABLE_USERDATA, userdata.data(), static_cast<std::uint32_t>(userdata.size()));
+            nftnl_table_set_data(table.get(), NFTNL_TABLE_USERDATA, userdata.data(),
+                                 static_cast<std::uint32_t>(userdata.size()));
         nlmsghdr* message = begin(NFT_MSG_NEWTABLE, NLM_F_CREATE);
         nftnl_table_nlmsg_build_payload(message, table.get());
         keep(message);
@@ -118,11 +121,11 @@ class Encoder {
         nftnl_set_set_str(out, NFTNL_SET_NAME, set.name.c_str());
         nftnl_set_set_u32(out, NFTNL_SET_ID, ++set_id_);
         nftnl_set_set_u32(out, NFTNL_SET_KEY_TYPE, data_type(set.key, family));
-        nftnl_set_set_u32(out, NFTNL_SET_KEY_LEN, static_cast<std::uint32_t>(stored_size(set.key)));
+        nftnl_set_set_u32(out, NFTNL_SET_KEY_LEN, static_cast<std::uint32_t>(stored_size(set.key, family)));
         if (!set.data.empty()) {
             flags |= NFT_SET_MAP;
             nftnl_set_set_u32(out, NFTNL_SET_DATA_TYPE, data_type(set.data, family));
-            nftnl_set_set_u32(out, NFTNL_SET_DATA_LEN, static_cast<std::uint32_t>(stored_size(set.data)));
+            nftnl_set_set_u32(out, NFTNL_SET_DATA_LEN, static_cast<std::uint32_t>(stored_size(set.data, family)));
         }
         if (set.timeout_seconds != 0) {
             flags |= NFT_SET_TIMEOUT | NFT_SET_EVAL;
@@ -172,7 +175,8 @@ class Encoder {
 
     // { { key, data }, { key, data }, … }, as many messages as it takes.
     void elements(std::uint16_t type, std::uint16_t flags, const Elements& elements, bool with_data) {
-        const std::size_t each = 4 + 8 + elements.key_bytes + (with_data && elements.data_bytes != 0 ? 8 + elements.data_bytes : 0);
+        const std::size_t each =
+            4 + 8 + elements.key_bytes + (with_data && elements.data_bytes != 0 ? 8 + elements.data_bytes : 0);
         const std::size_t per_message = std::max<std::size_t>(1, kElementListBytes / each);
         for (std::size_t from = 0; from < elements.count(); from += per_message) {
             const std::size_t until = std::min(elements.count(), from + per_message);
@@ -184,7 +188,8 @@ class Encoder {
                 const auto bytes = elements.at(i);
                 nlattr* element = mnl_attr_nest_start(message, NFTA_LIST_ELEM);
                 value(message, NFTA_SET_ELEM_KEY, bytes.first(elements.key_bytes));
-                if (with_data && elements.data_bytes != 0) value(message, NFTA_SET_ELEM_DATA, bytes.subspan(elements.key_bytes));
+                if (with_data && elements.data_bytes != 0)
+                    value(message, NFTA_SET_ELEM_DATA, bytes.subspan(elements.key_bytes));
                 mnl_attr_nest_end(message, element);
             }
             mnl_attr_nest_end(message, list);
@@ -198,20 +203,11 @@ class Encoder {
         mnl_attr_nest_end(message, nest);
     }
 
-    // A key of one field keeps its own size; several fields are padded.
-    [[nodiscard]] std::size_t stored_size(const std::vector<Field>& fields) const {
-        if (fields.size() > 1) return fields_size(fields, batch_.table.family);
-        switch (fields[0]) {
-            case Field::kProtocol: return 1;
-            case Field::kPort: return 2;
-            default: return field_size(fields[0], batch_.table.family);
-        }
-    }
-
     nlmsghdr* begin(std::uint16_t type, std::uint16_t flags, std::size_t room = kMessageRoom) {
         nlmsghdr* message = reserve(room);
         encoded_.operation_of.push_back(current_);
-        nftnl_nlmsg_build_hdr(reinterpret_cast<char*>(message), static_cast<std::uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | type),
+        nftnl_nlmsg_build_hdr(reinterpret_cast<char*>(message),
+                              static_cast<std::uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | type),
                               nf_family(batch_.table.family), flags, sequence_++);
         last_offset_ = offset_;
         return message;
@@ -259,7 +255,8 @@ Result<EncodedBatch> encode(const Batch& batch, std::uint32_t first_sequence, En
     for (std::size_t i = 0; i < batch.operations.size(); ++i) encoder.operation(i);
     if (ending == Ending::kFailOnPurpose) encoder.impossible();
     auto encoded = encoder.finish();
-    if (encoded.bytes.size() > INT_MAX / 2) return fail("a batch of {} bytes is too large for one message", encoded.bytes.size());
+    if (encoded.bytes.size() > INT_MAX / 2)
+        return fail("a batch of {} bytes is too large for one message", encoded.bytes.size());
     return encoded;
 }
 

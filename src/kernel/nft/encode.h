@@ -2,8 +2,8 @@
 // be a million in a batch, straight through libmnl.
 #pragma once
 
-#include <cstdint>
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "base/result.h"
@@ -14,9 +14,9 @@ namespace ghostip::kernel::nft {
 // A batch as one buffer for one sendmsg: begin, the messages, end.
 struct EncodedBatch {
     std::vector<std::uint8_t> bytes;
-    std::uint32_t first_sequence = 0;             // of the begin message
-    std::vector<std::size_t> operation_of;        // by sequence - first_sequence - 1: index into Batch::operations
-    std::uint32_t last_sequence = 0;              // of the last message that asks for an answer
+    std::uint32_t first_sequence = 0;       // of the begin message
+    std::vector<std::size_t> operation_of;  // by sequence - first_sequence - 1: index into Batch::operations
+    std::uint32_t last_sequence = 0;        // of the last message that asks for an answer
 };
 
 // What stands at the end of the batch.

@@ -27,8 +27,9 @@ struct Translator {
     void operator()(const Payload& e) const {
         nftnl_expr* out = add("payload");
         nftnl_expr_set_u32(out, NFTNL_EXPR_PAYLOAD_DREG, reg(e.reg));
-        nftnl_expr_set_u32(out, NFTNL_EXPR_PAYLOAD_BASE,
-                           e.base == Payload::Base::kNetwork ? NFT_PAYLOAD_NETWORK_HEADER : NFT_PAYLOAD_TRANSPORT_HEADER);
+        nftnl_expr_set_u32(
+            out, NFTNL_EXPR_PAYLOAD_BASE,
+            e.base == Payload::Base::kNetwork ? NFT_PAYLOAD_NETWORK_HEADER : NFT_PAYLOAD_TRANSPORT_HEADER);
         nftnl_expr_set_u32(out, NFTNL_EXPR_PAYLOAD_OFFSET, e.offset);
         nftnl_expr_set_u32(out, NFTNL_EXPR_PAYLOAD_LEN, e.length);
     }
@@ -47,7 +48,10 @@ struct Translator {
         const bool ipv4 = family == net::Family::kIpv4;
         switch (e.key) {
             case CtKey::kState: original = false; break;
-            case CtKey::kStatus: key = NFT_CT_STATUS; original = false; break;
+            case CtKey::kStatus:
+                key = NFT_CT_STATUS;
+                original = false;
+                break;
             case CtKey::kOriginalSource: key = ipv4 ? NFT_CT_SRC_IP : NFT_CT_SRC_IP6; break;
             case CtKey::kOriginalDestination: key = ipv4 ? NFT_CT_DST_IP : NFT_CT_DST_IP6; break;
             case CtKey::kOriginalDestinationPort: key = NFT_CT_PROTO_DST; break;
@@ -139,7 +143,8 @@ NftnlRule to_nftnl(const Rule& rule, const Table& table, const std::string& chai
     nftnl_rule_set_str(out.get(), NFTNL_RULE_CHAIN, chain.c_str());
     const auto userdata = comment_userdata(rule.comment);
     if (!userdata.empty())
-        nftnl_rule_set_data(out.get(), NFTNL_RULE_USERDATA, userdata.data(), static_cast<std::uint32_t>(userdata.size()));
+        nftnl_rule_set_data(out.get(), NFTNL_RULE_USERDATA, userdata.data(),
+                            static_cast<std::uint32_t>(userdata.size()));
     const Translator translate{out.get(), table.family};
     for (const auto& expression : rule.expressions) std::visit(translate, expression);
     return out;

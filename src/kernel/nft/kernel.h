@@ -23,19 +23,36 @@ struct Elements {
 
     [[nodiscard]] std::size_t stride() const { return std::size_t{key_bytes} + data_bytes; }
     [[nodiscard]] std::size_t count() const { return stride() == 0 ? 0 : bytes.size() / stride(); }
-    [[nodiscard]] std::span<const std::uint8_t> at(std::size_t index) const { return {bytes.data() + index * stride(), stride()}; }
+    [[nodiscard]] std::span<const std::uint8_t> at(std::size_t index) const {
+        return {bytes.data() + index * stride(), stride()};
+    }
 };
 
 struct AddTable {};
 struct DeleteTable {};
-struct AddSet { Set set; };
-struct AddChain { std::string name; std::optional<BaseChain> base; };
-struct FlushChain { std::string chain; };
-struct AddRule { std::string chain; Rule rule; };
-struct AddElements { Elements elements; };
-struct DeleteElements { Elements elements; };
+struct AddSet {
+    Set set;
+};
+struct AddChain {
+    std::string name;
+    std::optional<BaseChain> base;
+};
+struct FlushChain {
+    std::string chain;
+};
+struct AddRule {
+    std::string chain;
+    Rule rule;
+};
+struct AddElements {
+    Elements elements;
+};
+struct DeleteElements {
+    Elements elements;
+};
 
-using Operation = std::variant<AddTable, DeleteTable, AddSet, AddChain, FlushChain, AddRule, AddElements, DeleteElements>;
+using Operation =
+    std::variant<AddTable, DeleteTable, AddSet, AddChain, FlushChain, AddRule, AddElements, DeleteElements>;
 
 // `element of map endpoints`, `rule in chain pick-8: …`: for errors.
 [[nodiscard]] std::string describe(const Operation& operation);

@@ -47,7 +47,8 @@ void copy_value(const nlattr* nest, std::vector<std::uint8_t>& out, std::size_t 
     if (nest == nullptr) return;
     for (const nlattr* attribute : netlink::nested(nest))
         if (mnl_attr_get_type(attribute) == NFTA_DATA_VALUE)
-            std::memcpy(out.data() + at, mnl_attr_get_payload(attribute), std::min<std::size_t>(size, mnl_attr_get_payload_len(attribute)));
+            std::memcpy(out.data() + at, mnl_attr_get_payload(attribute),
+                        std::min<std::size_t>(size, mnl_attr_get_payload_len(attribute)));
 }
 
 void take_element(const nlattr* element, SetDump& dump) {
@@ -117,7 +118,8 @@ Result<void> LinuxKernel::send(const std::vector<std::uint8_t>& bytes) {
     kernel.nl_family = AF_NETLINK;
     ssize_t sent = 0;
     do {
-        sent = ::sendto(socket_.get(), bytes.data(), bytes.size(), 0, reinterpret_cast<const sockaddr*>(&kernel), sizeof kernel);
+        sent = ::sendto(socket_.get(), bytes.data(), bytes.size(), 0, reinterpret_cast<const sockaddr*>(&kernel),
+                        sizeof kernel);
     } while (sent < 0 && errno == EINTR);
     if (sent < 0) return fail_errno("send {} bytes to nf_tables", bytes.size());
     return {};
@@ -154,12 +156,14 @@ Result<void> LinuxKernel::transact(const Batch& batch, Ending ending) {
             if (message->nlmsg_seq == encoded.last_sequence) answered = true;
             if (code == 0) continue;
             answered = true;
-            const bool on_purpose = ending == Ending::kFailOnPurpose && message->nlmsg_seq == encoded.last_sequence && code == ENOENT;
+            const bool on_purpose =
+                ending == Ending::kFailOnPurpose && message->nlmsg_seq == encoded.last_sequence && code == ENOENT;
             if (on_purpose || (first_error && message->nlmsg_seq >= first_error_sequence)) continue;
             first_error_sequence = message->nlmsg_seq;
-            const std::string what = index >= 1 && index <= messages && encoded.operation_of[index - 1] < batch.operations.size()
-                                         ? describe(batch.operations[encoded.operation_of[index - 1]])
-                                         : "commit";
+            const std::string what =
+                index >= 1 && index <= messages && encoded.operation_of[index - 1] < batch.operations.size()
+                    ? describe(batch.operations[encoded.operation_of[index - 1]])
+                    : "commit";
             const std::string words = extended_message(message);
             first_error = errno_error(code, fmt::format("nf_tables table {}: {}{}", batch.table.name, what,
                                                         words.empty() ? "" : fmt::format(" ({})", words)));
@@ -196,7 +200,8 @@ Result<Elements> LinuxKernel::read(const Table& table, const Set& set) {
             const ssize_t received = ::recv(socket_.get(), receive_buffer_.data(), receive_buffer_.size(), 0);
             if (received < 0 && errno == EINTR) continue;
             if (received < 0) return fail_errno("read set {}", set.name);
-            state = mnl_cb_run(receive_buffer_.data(), static_cast<std::size_t>(received), header->nlmsg_seq, 0, take_elements, &dump);
+            state = mnl_cb_run(receive_buffer_.data(), static_cast<std::size_t>(received), header->nlmsg_seq, 0,
+                               take_elements, &dump);
         }
         if (state == MNL_CB_STOP) return elements;
         if (errno != EINTR) return fail_errno("read set {}", set.name);  // EINTR: changed while being read
@@ -222,7 +227,8 @@ Result<bool> LinuxKernel::exists(const Table& table) {
         const ssize_t received = ::recv(socket_.get(), receive_buffer_.data(), receive_buffer_.size(), 0);
         if (received < 0 && errno == EINTR) continue;
         if (received < 0) return fail_errno("look for table {}", table.name);
-        state = mnl_cb_run(receive_buffer_.data(), static_cast<std::size_t>(received), header->nlmsg_seq, 0, note_existence, &found);
+        state = mnl_cb_run(receive_buffer_.data(), static_cast<std::size_t>(received), header->nlmsg_seq, 0,
+                           note_existence, &found);
     }
     if (state < MNL_CB_STOP && errno != ENOENT) return fail_errno("look for table {}", table.name);
     return found;

@@ -49,12 +49,23 @@ std::size_t fields_size(const std::vector<Field>& fields, net::Family family) {
     return size;
 }
 
+std::size_t stored_size(const std::vector<Field>& fields, net::Family family) {
+    if (fields.size() != 1) return fields_size(fields, family);
+    switch (fields[0]) {
+        case Field::kProtocol: return 1;
+        case Field::kPort: return 2;
+        default: return field_size(fields[0], family);
+    }
+}
+
 std::string to_text(const Set& set, net::Family family) {
-    std::string text = fmt::format("\t{} {} {{\n\t\ttypeof {}", set.data.empty() ? "set" : "map", set.name, fields_text(set.key, family));
+    std::string text = fmt::format("\t{} {} {{\n\t\ttypeof {}", set.data.empty() ? "set" : "map", set.name,
+                                   fields_text(set.key, family));
     if (!set.data.empty()) text += fmt::format(" : {}", fields_text(set.data, family));
     text += "\n";
     if (set.size != 0) text += fmt::format("\t\tsize {}\n", set.size);
-    if (set.timeout_seconds != 0) text += fmt::format("\t\tflags dynamic,timeout\n\t\ttimeout {}s\n", set.timeout_seconds);
+    if (set.timeout_seconds != 0)
+        text += fmt::format("\t\tflags dynamic,timeout\n\t\ttimeout {}s\n", set.timeout_seconds);
     if (!set.comment.empty()) text += fmt::format("\t\tcomment \"{}\"\n", set.comment);
     return text + "\t}\n";
 }

@@ -26,6 +26,8 @@ enum class Field : std::uint8_t {
 // Bytes of a field as stored, padded to whole words.
 [[nodiscard]] std::size_t field_size(Field field, net::Family family);
 [[nodiscard]] std::size_t fields_size(const std::vector<Field>& fields, net::Family family);
+// Bytes of a key or of data as the kernel keeps it: one field alone keeps its own size, several are padded.
+[[nodiscard]] std::size_t stored_size(const std::vector<Field>& fields, net::Family family);
 
 struct Set {
     std::string name = {};
@@ -127,8 +129,8 @@ struct Verdict {
     friend bool operator==(const Verdict&, const Verdict&) = default;
 };
 
-using Expression = std::variant<Payload, Meta, Ct, Compare, Bitwise, Lookup, FibType, RandomNumber, Dnat, Masquerade, Reject,
-                                UpdateMap, Verdict>;
+using Expression = std::variant<Payload, Meta, Ct, Compare, Bitwise, Lookup, FibType, RandomNumber, Dnat, Masquerade,
+                                Reject, UpdateMap, Verdict>;
 
 struct Rule {
     std::vector<Expression> expressions;
@@ -156,7 +158,7 @@ struct Table {
 
 // --- text, in nft's own syntax --------------------------------------------------------------------------------------
 
-[[nodiscard]] std::string to_text(const Set& set, net::Family family);    // without elements, indented by a tab
-[[nodiscard]] std::string to_text(const Chain& chain);                    // indented by a tab
+[[nodiscard]] std::string to_text(const Set& set, net::Family family);  // without elements, indented by a tab
+[[nodiscard]] std::string to_text(const Chain& chain);                  // indented by a tab
 
 }  // namespace ghostip::kernel::nft

@@ -8,9 +8,9 @@
 namespace ghostip::kernel::nft {
 namespace {
 
-constexpr std::uint32_t kAddressTypeLocal = 2;  // RTN_LOCAL
-constexpr std::uint32_t kStateNew = 8;          // NF_CT_STATE_BIT(IP_CT_NEW)
-constexpr std::uint32_t kStatusDnat = 1U << 5;  // IPS_DST_NAT
+constexpr std::uint32_t kAddressTypeLocal = 2;   // RTN_LOCAL
+constexpr std::uint32_t kStateNew = 8;           // NF_CT_STATE_BIT(IP_CT_NEW)
+constexpr std::uint32_t kStatusDnat = 1U << 5;   // IPS_DST_NAT
 constexpr std::size_t kInterfaceNameBytes = 16;  // IFNAMSIZ
 
 Bytes host_order(std::uint32_t value) {
@@ -128,7 +128,8 @@ void RuleBuilder::match_prefix(const net::Prefix& prefix, bool is_source, bool e
     std::string text;
     load_one(is_source ? select::kSource : select::kDestination, 0, text);
     const bool whole = prefix.length == net::address_bits(family_);
-    if (!whole) rule_.expressions.emplace_back(Bitwise{0, mask_bytes(prefix.length, address_bytes()), Bytes(address_bytes())});
+    if (!whole)
+        rule_.expressions.emplace_back(Bitwise{0, mask_bytes(prefix.length, address_bytes()), Bytes(address_bytes())});
     const auto bytes = prefix.address.bytes();
     rule_.expressions.emplace_back(Compare{equal, 0, Bytes(bytes.begin(), bytes.end())});
     word(fmt::format("{} {}{}", text, equal ? "" : "!= ", whole ? prefix.address.text() : prefix.text()));
@@ -156,7 +157,8 @@ RuleBuilder& RuleBuilder::input_interface(std::string_view name, bool equal) {
 RuleBuilder& RuleBuilder::input_interface_prefix(std::string_view prefix, bool equal) {
     const auto length = std::min(prefix.size(), kInterfaceNameBytes - 1);
     rule_.expressions.emplace_back(Meta{MetaKey::kInputInterfaceName, 0});
-    rule_.expressions.emplace_back(Compare{equal, 0, Bytes(prefix.begin(), prefix.begin() + static_cast<std::ptrdiff_t>(length))});
+    rule_.expressions.emplace_back(
+        Compare{equal, 0, Bytes(prefix.begin(), prefix.begin() + static_cast<std::ptrdiff_t>(length))});
     word(fmt::format("iifname {}\"{}*\"", equal ? "" : "!= ", prefix));
     return *this;
 }

@@ -14,8 +14,15 @@ namespace ghostip::kernel::nft {
 // One part of a look-up key: where a field of the packet, or of its connection, comes from.
 struct Selector {
     enum class Kind : std::uint8_t {
-        kSource, kDestination, kProtocol, kDestinationPort, kRandom, kMaskedSource,
-        kOriginalSource, kOriginalDestination, kOriginalDestinationPort,
+        kSource,
+        kDestination,
+        kProtocol,
+        kDestinationPort,
+        kRandom,
+        kMaskedSource,
+        kOriginalSource,
+        kOriginalDestination,
+        kOriginalDestinationPort,
     };
     Kind kind;
     std::uint32_t number = 0;  // kRandom: modulus; kMaskedSource: prefix length
@@ -33,7 +40,9 @@ inline constexpr Selector kOriginalSource{Selector::Kind::kOriginalSource};
 inline constexpr Selector kOriginalDestination{Selector::Kind::kOriginalDestination};
 inline constexpr Selector kOriginalDestinationPort{Selector::Kind::kOriginalDestinationPort};
 inline Selector random(std::uint32_t modulus) { return {Selector::Kind::kRandom, modulus}; }
-inline Selector masked_source(int length) { return {Selector::Kind::kMaskedSource, static_cast<std::uint32_t>(length)}; }
+inline Selector masked_source(int length) {
+    return {Selector::Kind::kMaskedSource, static_cast<std::uint32_t>(length)};
+}
 }  // namespace select
 
 // a then b

@@ -11,7 +11,14 @@ namespace {
 //   SET_KEY_TYPEOF { EXPR = concat, DATA { 0 { EXPR = payload, DATA { desc, template } }, 1 { … }, … } }
 using Bytes = std::vector<std::uint8_t>;
 
-enum SetAttribute : std::uint8_t { kKeyByteOrder = 0, kDataByteOrder = 1, kMergeElements = 2, kKeyTypeof = 3, kDataTypeof = 4, kComment = 7 };
+enum SetAttribute : std::uint8_t {
+    kKeyByteOrder = 0,
+    kDataByteOrder = 1,
+    kMergeElements = 2,
+    kKeyTypeof = 3,
+    kDataTypeof = 4,
+    kComment = 7
+};
 enum TypeofAttribute : std::uint8_t { kExpression = 0, kExpressionData = 1 };
 enum ExpressionType : std::uint32_t { kPayload = 7, kMeta = 9, kConcat = 13, kNumgen = 23 };
 enum ProtocolDescription : std::uint32_t { kTransportHeader = 11, kIpv4Header = 12, kIpv6Header = 13 };

@@ -20,8 +20,8 @@ Result<std::vector<net::IpAddress>> interface_addresses() {
         if (entry->ifa_addr == nullptr) continue;
         if (entry->ifa_addr->sa_family == AF_INET) {
             const auto* address = reinterpret_cast<const sockaddr_in*>(entry->ifa_addr);
-            addresses.push_back(
-                net::IpAddress::from_bytes(net::Family::kIpv4, reinterpret_cast<const std::uint8_t*>(&address->sin_addr)));
+            addresses.push_back(net::IpAddress::from_bytes(net::Family::kIpv4,
+                                                           reinterpret_cast<const std::uint8_t*>(&address->sin_addr)));
         } else if (entry->ifa_addr->sa_family == AF_INET6) {
             const auto* address = reinterpret_cast<const sockaddr_in6*>(entry->ifa_addr);
             addresses.push_back(net::IpAddress::from_bytes(net::Family::kIpv6, address->sin6_addr.s6_addr));

@@ -1,0 +1,211 @@
+#include "kernel/nft/memory.h"
+
+#include <cerrno>
+#include <optional>
+
+#include <fmt/format.h>
+
+namespace ghostip::kernel::nft {
+namespace {
+
+using TableState = MemoryKernel::TableState;
+using SetState = MemoryKernel::SetState;
+using Bytes = MemoryKernel::Bytes;
+
+constexpr int kDone = 0;
+
+// Does the operations of a batch to one table; each answers an errno value. The table is absent before it is added and
+// after it is deleted.
+class Work {
+  public:
+    Work(const Table& table, std::optional<TableState> state) : family_(table.family), state_(std::move(state)) {}
+
+    int operator()(const AddTable&) {
+        if (!state_) state_.emplace();
+        return kDone;
+    }
+    int operator()(const DeleteTable&) {
+        if (!state_) return ENOENT;
+        state_.reset();
+        return kDone;
+    }
+    int operator()(const AddSet& op) {
+        if (!state_) return ENOENT;
+        const auto [found, added] = state_->sets.try_emplace(op.set.name, SetState{op.set, {}});
+        if (added) return kDone;
+        const Set& known = found->second.declaration;
+        const bool same = known.key == op.set.key && known.data == op.set.data &&
+                          (known.timeout_seconds != 0) == (op.set.timeout_seconds != 0);
+        return same ? kDone : EEXIST;
+    }
+    int operator()(const AddChain& op) {
+        if (!state_) return ENOENT;
+        const auto [found, added] = state_->chains.try_emplace(op.name, Chain{op.name, op.base, {}});
+        // Naming a base chain without its hook is no attempt to change it.
+        return added || !op.base || found->second.base == op.base ? kDone : EEXIST;
+    }
+    int operator()(const FlushChain& op) {
+        Chain* chain = find_chain(op.chain);
+        if (chain == nullptr) return ENOENT;
+        chain->rules.clear();
+        return kDone;
+    }
+    int operator()(const AddRule& op) {
+        Chain* chain = find_chain(op.chain);
+        if (chain == nullptr) return ENOENT;
+        for (const auto& expression : op.rule.expressions)
+            if (const int refusal = std::visit([this](const auto& e) { return refuse(e); }, expression); refusal != kDone) return refusal;
+        chain->rules.push_back(op.rule);
+        return kDone;
+    }
+    int operator()(const AddElements& op) {
+        SetState* set = find_set(op.elements.set);
+        if (set == nullptr) return ENOENT;
+        if (!fits(*set, op.elements)) return EINVAL;
+        if (op.elements.data_bytes != 0 && set->declaration.data.empty()) return EINVAL;
+        if (op.elements.data_bytes == 0 && !set->declaration.data.empty()) return EINVAL;
+        for (std::size_t i = 0; i < op.elements.count(); ++i) {
+            auto [key, data] = split(op.elements, i);
+            if (const auto known = set->elements.find(key); known != set->elements.end()) {
+                if (known->second != data) return EBUSY;  // the element stands, with other data
+                continue;
+            }
+            if (set->declaration.size != 0 && set->elements.size() >= set->declaration.size) return ENFILE;
+            set->elements.emplace(std::move(key), std::move(data));
+        }
+        return kDone;
+    }
+    // By key: the data is not looked at.
+    int operator()(const DeleteElements& op) {
+        SetState* set = find_set(op.elements.set);
+        if (set == nullptr) return ENOENT;
+        if (!fits(*set, op.elements)) return EINVAL;
+        for (std::size_t i = 0; i < op.elements.count(); ++i)
+            if (set->elements.erase(split(op.elements, i).first) == 0) return ENOENT;
+        return kDone;
+    }
+
+    [[nodiscard]] std::optional<TableState> take() && { return std::move(state_); }
+
+  private:
+    [[nodiscard]] Chain* find_chain(const std::string& name) {
+        if (!state_) return nullptr;
+        const auto found = state_->chains.find(name);
+        return found == state_->chains.end() ? nullptr : &found->second;
+    }
+    [[nodiscard]] SetState* find_set(const std::string& name) {
+        if (!state_) return nullptr;
+        const auto found = state_->sets.find(name);
+        return found == state_->sets.end() ? nullptr : &found->second;
+    }
+    [[nodiscard]] bool fits(const SetState& set, const Elements& elements) const {
+        const auto& declared = set.declaration;
+        if (elements.key_bytes != stored_size(declared.key, family_)) return false;
+        return elements.data_bytes == 0 || declared.data.empty() || elements.data_bytes == stored_size(declared.data, family_);
+    }
+    static std::pair<Bytes, Bytes> split(const Elements& elements, std::size_t index) {
+        const auto bytes = elements.at(index);
+        const auto middle = bytes.begin() + elements.key_bytes;
+        return {Bytes(bytes.begin(), middle), Bytes(middle, bytes.end())};
+    }
+
+    // What an expression refers to must be there, and be of the right kind.
+    template <typename Expression>
+    int refuse(const Expression& /*expression*/) {
+        return kDone;
+    }
+    int refuse(const Lookup& e) {
+        const SetState* set = find_set(e.set);
+        if (set == nullptr) return ENOENT;
+        return e.data_reg.has_value() == !set->declaration.data.empty() ? kDone : EINVAL;
+    }
+    int refuse(const UpdateMap& e) {
+        const SetState* set = find_set(e.map);
+        if (set == nullptr) return ENOENT;
+        return set->declaration.timeout_seconds != 0 && !set->declaration.data.empty() ? kDone : EOPNOTSUPP;
+    }
+    int refuse(const Verdict& e) {
+        if (e.kind != Verdict::Kind::kJump && e.kind != Verdict::Kind::kGoto) return kDone;
+        const Chain* chain = find_chain(e.chain);
+        if (chain == nullptr) return ENOENT;
+        return chain->base ? EOPNOTSUPP : kDone;
+    }
+
+    net::Family family_;
+    std::optional<TableState> state_;
+};
+
+}  // namespace
+
+int MemoryKernel::begin_call() {
+    ++counters_.calls;
+    const auto failure = failures_.find(++calls_);
+    if (failure == failures_.end()) return 0;
+    const int code = failure->second;
+    failures_.erase(failure);
+    return code;
+}
+
+Result<MemoryKernel::Tables> MemoryKernel::attempt(const Batch& batch) const {
+    const Key key = key_of(batch.table);
+    const auto known = tables_.find(key);
+    Work work(batch.table, known == tables_.end() ? std::nullopt : std::optional(known->second));
+    for (const auto& operation : batch.operations)
+        if (const int code = std::visit(work, operation); code != kDone)
+            return errno_error(code, fmt::format("nf_tables table {}: {}", batch.table.name, describe(operation)));
+    Tables changed;
+    if (auto state = std::move(work).take()) changed.emplace(key, std::move(*state));
+    return changed;
+}
+
+Result<void> MemoryKernel::commit(const Batch& batch) {
+    if (batch.empty()) return {};
+    if (const int code = begin_call(); code != 0) return errno_error(code, fmt::format("nf_tables table {}: commit", batch.table.name));
+    ASSIGN_OR_RETURN(auto changed, attempt(batch));
+    tables_.erase(key_of(batch.table));
+    tables_.merge(changed);
+    ++counters_.commits;
+    counters_.operations += batch.operations.size();
+    for (const auto& operation : batch.operations) {
+        if (const auto* add = std::get_if<AddElements>(&operation)) counters_.elements_added += add->elements.count();
+        if (const auto* remove = std::get_if<DeleteElements>(&operation)) counters_.elements_deleted += remove->elements.count();
+    }
+    return {};
+}
+
+Result<void> MemoryKernel::check(const Batch& batch) {
+    if (batch.empty()) return {};
+    if (const int code = begin_call(); code != 0) return errno_error(code, fmt::format("nf_tables table {}: commit", batch.table.name));
+    RETURN_IF_ERROR(attempt(batch));
+    return {};
+}
+
+Result<Elements> MemoryKernel::read(const Table& table, const Set& set) {
+    const int code = begin_call();
+    const TableState* state = find(table);
+    const bool present = state != nullptr && state->sets.contains(set.name);
+    if (code != 0 || !present) return errno_error(code != 0 ? code : ENOENT, fmt::format("read set {}", set.name));
+    Elements elements{set.name, static_cast<std::uint16_t>(fields_size(set.key, table.family)),
+                      static_cast<std::uint16_t>(fields_size(set.data, table.family)), {}};
+    for (const auto& [key, data] : state->sets.at(set.name).elements) {
+        const auto append = [&](const Bytes& bytes, std::size_t padded) {
+            elements.bytes.insert(elements.bytes.end(), bytes.begin(), bytes.end());
+            elements.bytes.resize(elements.bytes.size() + padded - bytes.size());
+        };
+        append(key, elements.key_bytes);
+        append(data, elements.data_bytes);
+    }
+    return elements;
+}
+
+Result<bool> MemoryKernel::exists(const Table& table) {
+    if (const int code = begin_call(); code != 0) return errno_error(code, fmt::format("look for table {}", table.name));
+    return find(table) != nullptr;
+}
+
+const MemoryKernel::TableState* MemoryKernel::find(const Table& table) const {
+    const auto found = tables_.find(key_of(table));
+    return found == tables_.end() ? nullptr : &found->second;
+}
+
+}  // namespace ghostip::kernel::nft
