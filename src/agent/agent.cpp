@@ -166,7 +166,7 @@ Result<void> Agent::sync_family(Proxier& proxier, const std::vector<api::Change>
         proxier.needs_replace = true;
         return std::move(result).error();
     }
-    log::info("{}: {} service ports changed ({:.2f} ms planning, {:.2f} ms programming)",
+    log::debug("{}: {} service ports changed ({:.2f} ms planning, {:.2f} ms programming)",
               net::family_name(proxier.family), delta.service_ports.size(), planned,
               milliseconds_since(start) - planned);
     return {};

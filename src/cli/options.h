@@ -8,7 +8,7 @@
 #include "dataplane/dataplane.h"
 #include "plan/node.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): the library's name
 class App;
 }
 

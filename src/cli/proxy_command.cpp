@@ -55,6 +55,7 @@ class SignalStop {
         sigemptyset(&signals_);
         sigaddset(&signals_, SIGINT);
         sigaddset(&signals_, SIGTERM);
+        sigaddset(&signals_, SIGUSR1);
         pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
     }
     void watch(agent::Agent& agent) {
@@ -66,7 +67,7 @@ class SignalStop {
     }
     ~SignalStop() {
         if (!thread_.joinable()) return;
-        pthread_kill(thread_.native_handle(), SIGTERM);  // where it was not a signal that ended the agent
+        pthread_kill(thread_.native_handle(), SIGUSR1);  // where it was not a signal that ended the agent
         thread_.join();
     }
     SignalStop(const SignalStop&) = delete;

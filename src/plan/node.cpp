@@ -94,7 +94,7 @@ std::optional<net::IpAddress> node_ip(const NodeSettings& settings, const api::N
 }
 
 NodeRules node_rules(const NodeSettings& settings, const ModeProfile& profile, const api::Node* node,
-                     const HostFacts& host, std::vector<net::Prefix> service_cidrs, net::Family family) {
+                     const HostFacts& host, const std::vector<net::Prefix>& service_cidrs, net::Family family) {
     NodeRules rules;
     rules.detector = detector(settings, node, family);
     rules.masquerade_all = settings.masquerade_all;

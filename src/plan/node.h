@@ -89,6 +89,7 @@ struct NodeRules {
 
 // `node` may be null: not known (yet).
 [[nodiscard]] NodeRules node_rules(const NodeSettings& settings, const ModeProfile& profile, const api::Node* node,
-                                   const HostFacts& host, std::vector<net::Prefix> service_cidrs, net::Family family);
+                                   const HostFacts& host, const std::vector<net::Prefix>& service_cidrs,
+                                   net::Family family);
 
 }  // namespace ghostip::plan

@@ -172,7 +172,7 @@ void Planner::update_node_rules(Delta& delta) {
     std::vector<net::Prefix> cidrs;
     for (const auto& [name, object] : service_cidrs_)
         cidrs.insert(cidrs.end(), object->cidrs.begin(), object->cidrs.end());
-    NodeRules rules = node_rules(settings_, profile_, node_.get(), host_, std::move(cidrs), family_);
+    NodeRules rules = node_rules(settings_, profile_, node_.get(), host_, cidrs, family_);
     if (rules_known_ && rules == rules_) return;
     delta.node_rules = {rules_, rules};
     rules_ = std::move(rules);

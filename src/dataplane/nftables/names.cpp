@@ -66,7 +66,7 @@ kernel::nft::Set declare(const SetRef& ref) {
     set.name = set_name(ref);
     const Fields endpoint{Field::kAddress, Field::kPort};
     switch (ref.role) {
-        case SetRole::kClusterIps: set.key = {Field::kAddress}; break;
+        case SetRole::kClusterIps:
         case SetRole::kNodePortIps: set.key = {Field::kAddress}; break;
         case SetRole::kExternalCluster:
         case SetRole::kExternalLocal:

@@ -5,7 +5,12 @@ namespace ghostip::dataplane::nftables {
 
 void render_firewall(const StructureInput& input, std::vector<kernel::nft::Chain>& chains) {
     namespace select = kernel::nft::select;
-    using namespace kernel::nft;
+    using kernel::nft::BaseChain;
+    using kernel::nft::Chain;
+    using kernel::nft::ChainType;
+    using kernel::nft::Hook;
+    using kernel::nft::Key;
+    using kernel::nft::Selector;
     if (input.classes.source_lengths.empty()) return;
 
     Chain ranges{"allowed-sources", std::nullopt, {}};

@@ -5,7 +5,10 @@ namespace ghostip::dataplane::nftables {
 
 void render_masquerade(const StructureInput& input, std::vector<kernel::nft::Chain>& chains) {
     namespace select = kernel::nft::select;
-    using namespace kernel::nft;
+    using kernel::nft::BaseChain;
+    using kernel::nft::Chain;
+    using kernel::nft::ChainType;
+    using kernel::nft::Hook;
     const std::uint32_t mark = input.node.masquerade_mark;
     Chain postrouting{"nat-postrouting", BaseChain{ChainType::kNat, Hook::kPostrouting, kSnatPriority}, {}};
     postrouting.rules.push_back(std::move(rule(input).mark_has(mark).clear_mark(mark)).masquerade());

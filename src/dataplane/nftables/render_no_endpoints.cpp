@@ -10,7 +10,11 @@ namespace ghostip::dataplane::nftables {
 
 void render_no_endpoints(const StructureInput& input, std::vector<kernel::nft::Chain>& chains) {
     namespace select = kernel::nft::select;
-    using namespace kernel::nft;
+    using kernel::nft::BaseChain;
+    using kernel::nft::Chain;
+    using kernel::nft::ChainType;
+    using kernel::nft::Hook;
+    using kernel::nft::RuleBuilder;
 
     const auto check = [&](std::string name, Lane lane) {
         Chain chain{std::move(name), std::nullopt, {}};

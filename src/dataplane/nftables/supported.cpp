@@ -12,7 +12,22 @@
 namespace ghostip::dataplane::nftables {
 namespace {
 
-using namespace kernel::nft;
+using kernel::nft::AddChain;
+using kernel::nft::AddRule;
+using kernel::nft::AddSet;
+using kernel::nft::AddTable;
+using kernel::nft::BaseChain;
+using kernel::nft::Batch;
+using kernel::nft::ChainType;
+using kernel::nft::Field;
+using kernel::nft::Hook;
+using kernel::nft::Kernel;
+using kernel::nft::Key;
+using kernel::nft::LinuxKernel;
+using kernel::nft::Rule;
+using kernel::nft::RuleBuilder;
+using kernel::nft::Set;
+namespace select = kernel::nft::select;
 
 constexpr std::string_view kProbeTable = "ghostip-probe";
 

@@ -9,7 +9,17 @@
 namespace ghostip::kernel::nft {
 namespace {
 
-std::string_view field_text(Field field, net::Family family) {
+std::string_view type_text(Field field, net::Family family) {
+    switch (field) {
+        case Field::kAddress: return family == net::Family::kIpv4 ? "ipv4_addr" : "ipv6_addr";
+        case Field::kProtocol: return "inet_proto";
+        case Field::kPort: return "inet_service";
+        case Field::kNumber: break;  // has no name
+    }
+    return "?";
+}
+
+std::string_view typeof_text(Field field, net::Family family) {
     switch (field) {
         case Field::kAddress: return family == net::Family::kIpv4 ? "ip daddr" : "ip6 daddr";
         case Field::kProtocol: return "meta l4proto";
@@ -19,10 +29,10 @@ std::string_view field_text(Field field, net::Family family) {
     return "?";
 }
 
-std::string fields_text(const std::vector<Field>& fields, net::Family family) {
+std::string fields_text(const std::vector<Field>& fields, net::Family family, bool by_name) {
     std::vector<std::string_view> parts;
     std::transform(fields.begin(), fields.end(), std::back_inserter(parts),
-                   [&](Field field) { return field_text(field, family); });
+                   [&](Field field) { return by_name ? type_text(field, family) : typeof_text(field, family); });
     return fmt::format("{}", fmt::join(parts, " . "));
 }
 
@@ -59,9 +69,11 @@ std::size_t stored_size(const std::vector<Field>& fields, net::Family family) {
 }
 
 std::string to_text(const Set& set, net::Family family) {
-    std::string text = fmt::format("\t{} {} {{\n\t\ttypeof {}", set.data.empty() ? "set" : "map", set.name,
-                                   fields_text(set.key, family));
-    if (!set.data.empty()) text += fmt::format(" : {}", fields_text(set.data, family));
+    // As nft lists it: by the names of types, but for a number, which has none.
+    const bool by_name = std::find(set.key.begin(), set.key.end(), Field::kNumber) == set.key.end();
+    std::string text = fmt::format("\t{} {} {{\n\t\t{} {}", set.data.empty() ? "set" : "map", set.name, by_name ? "type" : "typeof",
+                                   fields_text(set.key, family, by_name));
+    if (!set.data.empty()) text += fmt::format(" : {}", fields_text(set.data, family, by_name));
     text += "\n";
     if (set.size != 0) text += fmt::format("\t\tsize {}\n", set.size);
     if (set.timeout_seconds != 0)
