@@ -42,7 +42,9 @@ class Work {
         if (!state_) return ENOENT;
         const auto [found, added] = state_->chains.try_emplace(op.name, Chain{op.name, op.base, {}});
         // Naming a base chain without its hook is no attempt to change it.
-        return added || !op.base || found->second.base == op.base ? kDone : EEXIST;
+        const auto& known = found->second.base;
+        if (added || !op.base || known == op.base) return kDone;
+        return known && known->type != op.base->type ? EEXIST : EOPNOTSUPP;
     }
     int operator()(const FlushChain& op) {
         Chain* chain = find_chain(op.chain);
@@ -54,7 +56,9 @@ class Work {
         Chain* chain = find_chain(op.chain);
         if (chain == nullptr) return ENOENT;
         for (const auto& expression : op.rule.expressions)
-            if (const int refusal = std::visit([this](const auto& e) { return refuse(e); }, expression); refusal != kDone) return refusal;
+            if (const int refusal = std::visit([this](const auto& e) { return refuse(e); }, expression);
+                refusal != kDone)
+                return refusal;
         chain->rules.push_back(op.rule);
         return kDone;
     }
@@ -67,7 +71,7 @@ class Work {
         for (std::size_t i = 0; i < op.elements.count(); ++i) {
             auto [key, data] = split(op.elements, i);
             if (const auto known = set->elements.find(key); known != set->elements.end()) {
-                if (known->second != data) return EBUSY;  // the element stands, with other data
+                if (known->second != data) return EEXIST;  // the element stands, with other data
                 continue;
             }
             if (set->declaration.size != 0 && set->elements.size() >= set->declaration.size) return ENFILE;
@@ -101,7 +105,8 @@ class Work {
     [[nodiscard]] bool fits(const SetState& set, const Elements& elements) const {
         const auto& declared = set.declaration;
         if (elements.key_bytes != stored_size(declared.key, family_)) return false;
-        return elements.data_bytes == 0 || declared.data.empty() || elements.data_bytes == stored_size(declared.data, family_);
+        return elements.data_bytes == 0 || declared.data.empty() ||
+               elements.data_bytes == stored_size(declared.data, family_);
     }
     static std::pair<Bytes, Bytes> split(const Elements& elements, std::size_t index) {
         const auto bytes = elements.at(index);
@@ -117,12 +122,12 @@ class Work {
     int refuse(const Lookup& e) {
         const SetState* set = find_set(e.set);
         if (set == nullptr) return ENOENT;
-        return e.data_reg.has_value() == !set->declaration.data.empty() ? kDone : EINVAL;
+        return e.data_reg && set->declaration.data.empty() ? EINVAL : kDone;  // a map may stand for its keys
     }
     int refuse(const UpdateMap& e) {
         const SetState* set = find_set(e.map);
         if (set == nullptr) return ENOENT;
-        return set->declaration.timeout_seconds != 0 && !set->declaration.data.empty() ? kDone : EOPNOTSUPP;
+        return set->declaration.data.empty() ? EOPNOTSUPP : kDone;
     }
     int refuse(const Verdict& e) {
         if (e.kind != Verdict::Kind::kJump && e.kind != Verdict::Kind::kGoto) return kDone;
@@ -160,7 +165,8 @@ Result<MemoryKernel::Tables> MemoryKernel::attempt(const Batch& batch) const {
 
 Result<void> MemoryKernel::commit(const Batch& batch) {
     if (batch.empty()) return {};
-    if (const int code = begin_call(); code != 0) return errno_error(code, fmt::format("nf_tables table {}: commit", batch.table.name));
+    if (const int code = begin_call(); code != 0)
+        return errno_error(code, fmt::format("nf_tables table {}: commit", batch.table.name));
     ASSIGN_OR_RETURN(auto changed, attempt(batch));
     tables_.erase(key_of(batch.table));
     tables_.merge(changed);
@@ -168,14 +174,16 @@ Result<void> MemoryKernel::commit(const Batch& batch) {
     counters_.operations += batch.operations.size();
     for (const auto& operation : batch.operations) {
         if (const auto* add = std::get_if<AddElements>(&operation)) counters_.elements_added += add->elements.count();
-        if (const auto* remove = std::get_if<DeleteElements>(&operation)) counters_.elements_deleted += remove->elements.count();
+        if (const auto* remove = std::get_if<DeleteElements>(&operation))
+            counters_.elements_deleted += remove->elements.count();
     }
     return {};
 }
 
 Result<void> MemoryKernel::check(const Batch& batch) {
     if (batch.empty()) return {};
-    if (const int code = begin_call(); code != 0) return errno_error(code, fmt::format("nf_tables table {}: commit", batch.table.name));
+    if (const int code = begin_call(); code != 0)
+        return errno_error(code, fmt::format("nf_tables table {}: commit", batch.table.name));
     RETURN_IF_ERROR(attempt(batch));
     return {};
 }
@@ -185,8 +193,10 @@ Result<Elements> MemoryKernel::read(const Table& table, const Set& set) {
     const TableState* state = find(table);
     const bool present = state != nullptr && state->sets.contains(set.name);
     if (code != 0 || !present) return errno_error(code != 0 ? code : ENOENT, fmt::format("read set {}", set.name));
-    Elements elements{set.name, static_cast<std::uint16_t>(fields_size(set.key, table.family)),
-                      static_cast<std::uint16_t>(fields_size(set.data, table.family)), {}};
+    Elements elements{set.name,
+                      static_cast<std::uint16_t>(fields_size(set.key, table.family)),
+                      static_cast<std::uint16_t>(fields_size(set.data, table.family)),
+                      {}};
     for (const auto& [key, data] : state->sets.at(set.name).elements) {
         const auto append = [&](const Bytes& bytes, std::size_t padded) {
             elements.bytes.insert(elements.bytes.end(), bytes.begin(), bytes.end());
@@ -199,7 +209,8 @@ Result<Elements> MemoryKernel::read(const Table& table, const Set& set) {
 }
 
 Result<bool> MemoryKernel::exists(const Table& table) {
-    if (const int code = begin_call(); code != 0) return errno_error(code, fmt::format("look for table {}", table.name));
+    if (const int code = begin_call(); code != 0)
+        return errno_error(code, fmt::format("look for table {}", table.name));
     return find(table) != nullptr;
 }
 

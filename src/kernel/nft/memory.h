@@ -51,6 +51,8 @@ class MemoryKernel final : public Kernel {
 
     // The call-th call from now on (1: the next) fails with this errno value and does nothing.
     void fail_call(std::uint64_t call, int code) { failures_[calls_ + call] = code; }
+    // Calls that are still to fail will not.
+    void fail_no_more() { failures_.clear(); }
 
   private:
     using Key = std::pair<net::Family, std::string>;

@@ -71,8 +71,8 @@ std::size_t stored_size(const std::vector<Field>& fields, net::Family family) {
 std::string to_text(const Set& set, net::Family family) {
     // As nft lists it: by the names of types, but for a number, which has none.
     const bool by_name = std::find(set.key.begin(), set.key.end(), Field::kNumber) == set.key.end();
-    std::string text = fmt::format("\t{} {} {{\n\t\t{} {}", set.data.empty() ? "set" : "map", set.name, by_name ? "type" : "typeof",
-                                   fields_text(set.key, family, by_name));
+    std::string text = fmt::format("\t{} {} {{\n\t\t{} {}", set.data.empty() ? "set" : "map", set.name,
+                                   by_name ? "type" : "typeof", fields_text(set.key, family, by_name));
     if (!set.data.empty()) text += fmt::format(" : {}", fields_text(set.data, family, by_name));
     text += "\n";
     if (set.size != 0) text += fmt::format("\t\tsize {}\n", set.size);

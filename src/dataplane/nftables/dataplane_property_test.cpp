@@ -1,0 +1,81 @@
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+#include <rapidcheck/gtest.h>
+
+#include "dataplane/nftables/dataplane_testing.h"
+#include "plan/world_testing.h"
+
+namespace ghostip::dataplane::nftables {
+namespace {
+
+using namespace testing;
+using plan::testing::Command;
+using plan::testing::World;
+using Commands = std::vector<Command>;
+
+// The structure for all classes that occurred since the last replace().
+std::map<std::string, kernel::nft::Chain> chains_for(const plan::Plan& plan, const Classes& classes) {
+    std::map<std::string, kernel::nft::Chain> chains;
+    for (auto& chain : render_structure({plan.family, plan.node, classes}).chains) chains[chain.name] = chain;
+    return chains;
+}
+
+Classes classes_of(const plan::Plan& plan) {
+    Classes classes;
+    for (const auto& [name, port] : plan.service_ports) collect_classes(*port, classes);
+    return classes;
+}
+
+void expect_holds(const OnTwin& place, const plan::Plan& plan, const Classes& classes) {
+    const TableState& state = place.state();
+    const TableState fresh = freshly_replaced(plan);
+    RC_ASSERT(broken_pools(state) == std::vector<std::string>{});
+    RC_ASSERT(comparable(state) == comparable(fresh));
+    RC_ASSERT(state.chains == chains_for(plan, classes));
+    for (const auto& [name, set] : fresh.sets)
+        RC_ASSERT((state.sets.contains(name) && state.sets.at(name).declaration == set.declaration));
+}
+
+// Runs the commands through a planner and a dataplane on the twin. `sabotage` says which call of the kernel fails
+// during a batch, 0 for none; after a failure comes a replace(), as the agent does it.
+template <typename Sabotage>
+void run(const Commands& commands, std::uint32_t seed, Sabotage&& sabotage) {
+    World world(seed % 2 == 0 ? net::Family::kIpv4 : net::Family::kIpv6, seed);
+    plan::Planner planner(world.family(), world.settings(), plan::nftables_profile(), world.host());
+    static_cast<void>(planner.apply({}));
+    OnTwin place(world.family());
+    RC_ASSERT(place.dataplane.replace(planner.plan()).has_value());
+    Classes classes = classes_of(planner.plan());
+    for (const auto& command : commands) {
+        const auto change = world.change(command);
+        const plan::Delta delta = change ? planner.apply({*change}) : planner.set_host(world.host());
+        const plan::Plan plan = planner.plan();
+        const std::uint64_t failing = sabotage(command);
+        if (failing != 0) place.twin.fail_call(failing, ENOBUFS);
+        const TableState before = place.state();
+        const auto commits_before = place.twin.counters().commits;
+        const auto result = place.dataplane.apply(delta);
+        place.twin.fail_no_more();
+        if (!result) {
+            RC_ASSERT(failing != 0U);
+            if (place.twin.counters().commits == commits_before) RC_ASSERT(place.state() == before);
+            RC_ASSERT(place.dataplane.replace(plan).has_value());
+            classes = classes_of(plan);
+        } else {
+            for (const auto& port : delta.service_ports)
+                if (port.after) collect_classes(*port.after, classes);
+        }
+        expect_holds(place, plan, classes);
+    }
+}
+
+RC_GTEST_PROP(DataplaneProperties, DeltasEndWhereReplaceWould, (const Commands& commands, std::uint32_t seed)) {
+    run(commands, seed, [](const Command&) { return 0U; });
+}
+
+RC_GTEST_PROP(DataplaneProperties, ConvergesAfterEveryFailure, (const Commands& commands, std::uint32_t seed)) {
+    run(commands, seed, [](const Command& command) { return command.seed % 3; });
+}
+
+}  // namespace
+}  // namespace ghostip::dataplane::nftables

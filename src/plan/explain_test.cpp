@@ -1,0 +1,378 @@
+#include "plan/explain.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "plan/plan_testing.h"
+
+namespace ghostip::plan {
+namespace {
+
+using net::Family;
+using net::Protocol;
+using namespace testing;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+constexpr std::string_view kPod = "10.0.0.2";
+constexpr std::string_view kOutside = "203.0.113.2";
+constexpr std::string_view kBlocked = "203.0.113.130";
+constexpr std::string_view kThisNode = "192.168.0.2";
+
+struct FlowCase {
+    std::string_view from;
+    std::string_view to;
+    std::uint16_t port;
+    std::string expected;
+    Protocol protocol = Protocol::kTcp;
+};
+
+// `10.180.0.1:80 10.180.1.1:80 masq`, or the verdict with its reason.
+std::string text(const Journey& journey) {
+    switch (journey.reason) {
+        case Reason::kEndpoints: break;
+        case Reason::kNoEndpoints: return "rejected: no endpoints";
+        case Reason::kNoLocalEndpoints: return "dropped: no local endpoints";
+        case Reason::kSourceNotAllowed: return "dropped: source";
+        case Reason::kUnknownPort: return "rejected: unknown port";
+        case Reason::kUnallocatedClusterIp: return "dropped: unallocated";
+        case Reason::kUnknownDestination: return "not ours";
+    }
+    std::string result;
+    for (const auto& endpoint : texts(journey.pool)) result += endpoint + " ";
+    return result + (journey.masquerade ? "masq" : "kept");
+}
+
+void expect_flows(const Planner& planner, const std::vector<FlowCase>& flows) {
+    const Plan plan = planner.plan();
+    const Explainer explainer(plan, planner.profile());
+    for (const auto& c : flows)
+        EXPECT_EQ(text(explainer.explain({ip(c.from), ip(c.to), c.protocol, c.port, ""})), c.expected)
+            << c.from << " -> " << c.to << ":" << c.port << "/" << net::protocol_name(c.protocol);
+}
+
+// Cases 103 to 109.
+TEST(Explain, ClusterIp) {
+    NodePlanner planner;
+    static_cast<void>(planner.apply({
+        put(service("svc1", "172.30.0.41", {service_port("p80", 80)})),
+        put(service("svc2", "172.30.0.42",
+                    {service_port("p80", 80), service_port("p443", 443), service_port("udp", 53, Protocol::kUdp),
+                     service_port("tcp", 53), service_port("sctp", 53, Protocol::kSctp)})),
+        put(slice("svc1", "svc1", {slice_port("p80", 80)}, {{"10.180.0.1", "r", "test-node"}})),
+        put(slice("svc2", "svc2",
+                  {slice_port("p80", 80), slice_port("p443", 8443), slice_port("udp", 53, Protocol::kUdp),
+                   slice_port("tcp", 5353), slice_port("sctp", 53, Protocol::kSctp)},
+                  {{"10.180.0.1", "r", "test-node"}, {"10.180.2.1", "r", "other"}})),
+        put(api::ServiceCidr{"c", cidrs({"172.30.0.0/16"})}),
+    }));
+    expect_flows(planner, {
+                              {kPod, "172.30.0.41", 80, "10.180.0.1:80 kept"},
+                              {kPod, "172.30.0.42", 80, "10.180.0.1:80 10.180.2.1:80 kept"},
+                              {kPod, "172.30.0.42", 443, "10.180.0.1:8443 10.180.2.1:8443 kept"},
+                              {kPod, "172.30.0.42", 53, "10.180.0.1:5353 10.180.2.1:5353 kept"},
+                              {kPod, "172.30.0.42", 53, "10.180.0.1:53 10.180.2.1:53 kept", Protocol::kUdp},
+                              {kPod, "172.30.0.42", 53, "10.180.0.1:53 10.180.2.1:53 kept", Protocol::kSctp},
+                              {kPod, "172.30.0.41", 443, "rejected: unknown port"},
+                              {kPod, "172.30.0.41", 80, "rejected: unknown port", Protocol::kUdp},
+                              {kPod, "172.30.0.99", 80, "dropped: unallocated"},
+                              {kPod, "172.31.0.99", 80, "not ours"},
+                              {kPod, "10.180.0.1", 80, "not ours"},
+                              {"10.180.0.1", "172.30.0.41", 80, "10.180.0.1:80 kept"},
+                          });
+}
+
+// An endpoint that reaches itself is masqueraded, but only if it is chosen.
+TEST(Explain, Hairpin) {
+    NodePlanner planner;
+    static_cast<void>(planner.apply({put(service("svc", "172.30.0.41", {service_port("p", 80)})),
+                                     put(slice("s", "svc", {slice_port("p", 80)},
+                                               {{"10.180.0.1", "r", "test-node"}, {"10.180.2.1", "r", "other"}}))}));
+    const Plan plan = planner.plan();
+    const Explainer explainer(plan, planner.profile());
+    const auto from = [&](std::string_view source) {
+        return explainer.explain({ip(source), ip("172.30.0.41"), Protocol::kTcp, 80, ""});
+    };
+    EXPECT_THAT(texts(from("10.180.0.1").hairpins), ElementsAre("10.180.0.1:80"));
+    EXPECT_TRUE(from("10.180.0.1").masquerades_for({ip("10.180.0.1"), 80, true}));
+    EXPECT_FALSE(from("10.180.0.1").masquerades_for({ip("10.180.2.1"), 80, false}));
+    EXPECT_THAT(from("10.180.2.1").hairpins, IsEmpty()) << "an endpoint of another node is not looked at in this mode";
+    EXPECT_THAT(from(kPod).hairpins, IsEmpty());
+    EXPECT_TRUE(from(kThisNode).masquerades_for({ip("10.180.2.1"), 80, false}));
+}
+
+api::Service exposed(std::string name, std::string_view cluster_ip, std::uint16_t node_port, std::string_view vip) {
+    auto object = service(std::move(name), cluster_ip, {service_port("p80", 80, Protocol::kTcp, node_port)});
+    object.type = api::ServiceType::kLoadBalancer;
+    object.load_balancer_vips = {ip(vip)};
+    return object;
+}
+
+// Case 110.
+TEST(Explain, NobodyAnywhere) {
+    NodePlanner planner;
+    auto object = exposed("svc", "172.30.0.41", 3001, "1.2.3.4");
+    object.external_ips = {ip("192.168.99.11")};
+    static_cast<void>(planner.apply({put(object)}));
+    for (const auto from : {kPod, kOutside, kThisNode})
+        expect_flows(planner, {{from, "172.30.0.41", 80, "rejected: no endpoints"},
+                               {from, "192.168.99.11", 80, "rejected: no endpoints"},
+                               {from, kThisNode, 3001, "rejected: no endpoints"},
+                               {from, "1.2.3.4", 80, "rejected: no endpoints"},
+                               {from, "192.168.1.2", 3001, "not ours"}});
+}
+
+// Cases 111 to 115.
+TEST(Explain, SourceRanges) {
+    NodePlanner planner;
+    auto object = exposed("svc", "172.30.0.41", 3001, "1.2.3.4");
+    object.load_balancer_vips.push_back(ip("5.6.7.8"));
+    object.load_balancer_source_ranges = cidrs({"192.168.0.0/24", "203.0.113.0/25"});
+    static_cast<void>(planner.apply(
+        {put(object), put(slice("s", "svc", {slice_port("p80", 80)}, {{"10.180.0.1", "r", "test-node"}}))}));
+    expect_flows(planner, {{kPod, "172.30.0.41", 80, "10.180.0.1:80 kept"},
+                           {kOutside, kThisNode, 3001, "10.180.0.1:80 masq"},
+                           {kBlocked, kThisNode, 3001, "10.180.0.1:80 masq"}});
+    for (const auto* vip : {"1.2.3.4", "5.6.7.8"})
+        expect_flows(planner, {{kOutside, vip, 80, "10.180.0.1:80 masq"},
+                               {kBlocked, vip, 80, "dropped: source"},
+                               {kPod, vip, 80, "dropped: source"},
+                               {kThisNode, vip, 80, "10.180.0.1:80 masq"},
+                               {"1.2.3.4", vip, 80, "10.180.0.1:80 masq"}});
+    static_cast<void>(planner.apply({gone(slice("s", "svc", {}, {}))}));
+    expect_flows(planner,
+                 {{kOutside, "1.2.3.4", 80, "rejected: no endpoints"}, {kBlocked, "1.2.3.4", 80, "dropped: source"}});
+}
+
+// Cases 116 and 117, both families.
+TEST(Explain, NodePorts) {
+    struct Case {
+        Family family;
+        std::string_view cluster_ip, local, remote, pod, outside, node, other_node_address;
+        std::string both, missed;
+    };
+    const Case cases[] = {
+        {Family::kIpv4, "172.30.0.41", "10.180.0.1", "10.180.2.1", kPod, kOutside, kThisNode, "192.168.1.2",
+         "10.180.0.1:80 10.180.2.1:80 ", "127.0.0.1"},
+        {Family::kIpv6, "fd00:172:30::41", "fd00:10::1", "fd00:10::2:1", "fd00:10::a", "2001:db8:99::2", "2001:db8::1",
+         "2001:db8:1::2", "[fd00:10::1]:80 [fd00:10::2:1]:80 ", "::1"},
+    };
+    for (const auto& c : cases) {
+        for (const bool wide : {false, true}) {
+            auto settings = node_settings();
+            if (wide) settings.node_port_ranges = cidrs({"192.168.0.0/24", "192.168.1.0/24", "2001:db8::/32"});
+            NodePlanner planner(c.family, settings);
+            static_cast<void>(planner.apply(
+                {put(service("svc", c.cluster_ip, {service_port("p", 80, Protocol::kTcp, 3001)})),
+                 put(slice("s", "svc", {slice_port("p", 80)},
+                           {{std::string(c.local), "r", "test-node"}, {std::string(c.remote), "r", "other"}}))}));
+            expect_flows(planner, {{c.pod, c.cluster_ip, 80, c.both + "kept"},
+                                   {c.outside, c.node, 3001, c.both + "masq"},
+                                   {c.node, c.node, 3001, c.both + "masq"},
+                                   {c.outside, c.other_node_address, 3001, wide ? c.both + "masq" : "not ours"},
+                                   {c.node, c.missed, 3001, "not ours"},
+                                   {c.outside, c.node, 3001, "not ours", Protocol::kUdp}});
+        }
+    }
+}
+
+// Cases 120 and 121.
+TEST(Explain, ExternalPolicy) {
+    for (const bool local : {true, false}) {
+        NodePlanner planner;
+        auto object = exposed("svc", "172.30.0.41", 3001, "1.2.3.4");
+        object.external_ips = {ip("192.168.99.22")};
+        object.external_traffic_policy = local ? api::TrafficPolicy::kLocal : api::TrafficPolicy::kCluster;
+        static_cast<void>(
+            planner.apply({put(object), put(slice("s", "svc", {slice_port("p80", 80)},
+                                                  {{"10.180.0.1", "r", "other"}, {"10.180.2.1", "r", "test-node"}}))}));
+        const std::string both = "10.180.0.1:80 10.180.2.1:80 ";
+        const std::string outside = local ? "10.180.2.1:80 kept" : both + "masq";
+        const std::string pod = both + (local ? "kept" : "masq");
+        expect_flows(planner, {{kPod, "172.30.0.41", 80, both + "kept"},
+                               {kOutside, "192.168.99.22", 80, outside},
+                               {kOutside, "1.2.3.4", 80, outside},
+                               {kOutside, kThisNode, 3001, outside},
+                               {kPod, "1.2.3.4", 80, pod},
+                               {kPod, "192.168.99.22", 80, pod},
+                               {kPod, kThisNode, 3001, pod},
+                               {kThisNode, "1.2.3.4", 80, both + "masq"}});
+    }
+}
+
+// Cases 122 to 124.
+TEST(Explain, InternalPolicy) {
+    struct Case {
+        const char* name;
+        api::TrafficPolicy policy;
+        std::vector<std::string> nodes;
+        std::string expected;
+    };
+    const Case cases[] = {
+        {"Cluster",
+         api::TrafficPolicy::kCluster,
+         {"test-node", "b", "c"},
+         "10.180.0.1:80 10.180.0.2:80 10.180.0.3:80 kept"},
+        {"Local, one", api::TrafficPolicy::kLocal, {"test-node", "b", "c"}, "10.180.0.1:80 kept"},
+        {"Local, two", api::TrafficPolicy::kLocal, {"test-node", "test-node", "c"}, "10.180.0.1:80 10.180.0.2:80 kept"},
+        {"Local, none here", api::TrafficPolicy::kLocal, {"b", "c"}, "dropped: no local endpoints"},
+    };
+    for (const auto& c : cases) {
+        SCOPED_TRACE(c.name);
+        NodePlanner planner;
+        auto object = service("svc", "172.30.1.1", {service_port("", 80)});
+        object.internal_traffic_policy = c.policy;
+        std::vector<Ep> endpoints;
+        for (const auto& node : c.nodes)
+            endpoints.push_back({"10.180.0." + std::to_string(endpoints.size() + 1), "r", node});
+        const auto object_slice = slice("s", "svc", {slice_port("", 80)}, endpoints);
+        static_cast<void>(planner.apply({put(object), put(object_slice)}));
+        expect_flows(planner, {{kPod, "172.30.1.1", 80, c.expected}});
+        static_cast<void>(planner.apply({gone(object_slice)}));
+        expect_flows(planner, {{kPod, "172.30.1.1", 80, "rejected: no endpoints"}});
+    }
+}
+
+// Cases 125 to 129.
+TEST(Explain, TerminatingEndpoints) {
+    struct Case {
+        const char* name;
+        api::TrafficPolicy policy;
+        std::vector<Ep> endpoints;
+        std::string pod, outside;
+    };
+    using api::TrafficPolicy;
+    const Ep r1{"10.180.0.1", "r", "test-node"};
+    const Ep r2{"10.180.0.2", "r", "test-node"};
+    const Ep r5{"10.180.0.5", "r", "other"};
+    const Case cases[] = {
+        {"125",
+         TrafficPolicy::kLocal,
+         {r1, r2, {"10.180.0.3", "st", "test-node"}, {"10.180.0.4", "t", "test-node"}, r5},
+         "10.180.0.1:80 10.180.0.2:80 10.180.0.5:80 kept",
+         "10.180.0.1:80 10.180.0.2:80 kept"},
+        {"126",
+         TrafficPolicy::kLocal,
+         {{"10.180.0.1", "t", "test-node"}, {"10.180.0.5", "t", "other"}},
+         "rejected: no endpoints",
+         "rejected: no endpoints"},
+        {"127",
+         TrafficPolicy::kCluster,
+         {r1, r2, {"10.180.0.3", "st", "other"}, {"10.180.0.4", "t", "other"}, r5},
+         "10.180.0.1:80 10.180.0.2:80 10.180.0.5:80 kept",
+         "10.180.0.1:80 10.180.0.2:80 10.180.0.5:80 masq"},
+        {"128", TrafficPolicy::kCluster, {{"10.180.0.5", "st", "other"}}, "10.180.0.5:80 kept", "10.180.0.5:80 masq"},
+        {"129",
+         TrafficPolicy::kCluster,
+         {{"10.180.0.1", "t", "test-node"}, {"10.180.0.5", "t", "other"}},
+         "rejected: no endpoints",
+         "rejected: no endpoints"},
+        {"all are elsewhere", TrafficPolicy::kLocal, {r5}, "10.180.0.5:80 kept", "dropped: no local endpoints"},
+    };
+    for (const auto& c : cases) {
+        SCOPED_TRACE(c.name);
+        NodePlanner planner;
+        auto object = exposed("svc", "172.30.1.1", 0, "1.2.3.4");
+        object.external_traffic_policy = c.policy;
+        static_cast<void>(planner.apply({put(object), put(slice("s", "svc", {slice_port("p80", 80)}, c.endpoints))}));
+        expect_flows(planner, {{kPod, "172.30.1.1", 80, c.pod}, {kOutside, "1.2.3.4", 80, c.outside}});
+    }
+}
+
+// Cases 130 to 133.
+TEST(Explain, MasqueradeMatrix) {
+    for (const bool all : {false, true}) {
+        auto settings = node_settings();
+        settings.masquerade_all = all;
+        NodePlanner planner(Family::kIpv4, settings);
+        auto svc2 = exposed("svc2", "172.30.0.42", 3002, "5.6.7.8");
+        svc2.external_traffic_policy = api::TrafficPolicy::kLocal;
+        auto svc3 = exposed("svc3", "172.30.0.43", 3003, "9.10.11.12");
+        svc3.internal_traffic_policy = api::TrafficPolicy::kLocal;
+        std::vector<api::Change> changes{put(exposed("svc1", "172.30.0.41", 3001, "1.2.3.4")), put(svc2), put(svc3)};
+        for (const std::string n : {"1", "2", "3"})
+            changes.push_back(put(slice("s" + n, "svc" + n, {slice_port("p80", 80)},
+                                        {{"10.180.0." + n, "r", "test-node"}, {"10.180.1." + n, "r", "other"}})));
+        static_cast<void>(planner.apply(changes));
+        const std::string pod = all ? "masq" : "kept";
+        const std::string both1 = "10.180.0.1:80 10.180.1.1:80 ";
+        const std::string both2 = "10.180.0.2:80 10.180.1.2:80 ";
+        const std::string both3 = "10.180.0.3:80 10.180.1.3:80 ";
+        expect_flows(planner, {{kPod, "172.30.0.41", 80, both1 + pod},
+                               {kPod, kThisNode, 3001, both1 + "masq"},
+                               {kPod, "1.2.3.4", 80, both1 + "masq"},
+                               {kThisNode, "172.30.0.41", 80, both1 + "masq"},
+                               {kThisNode, kThisNode, 3001, both1 + "masq"},
+                               {kThisNode, "1.2.3.4", 80, both1 + "masq"},
+                               {kOutside, "172.30.0.41", 80, both1 + "masq"},
+                               {kOutside, kThisNode, 3001, both1 + "masq"},
+                               {kOutside, "1.2.3.4", 80, both1 + "masq"},
+                               {kPod, "172.30.0.42", 80, both2 + pod},
+                               {kThisNode, "172.30.0.42", 80, both2 + "masq"},
+                               {kOutside, kThisNode, 3002, "10.180.0.2:80 kept"},
+                               {kOutside, "5.6.7.8", 80, "10.180.0.2:80 kept"},
+                               {kPod, "172.30.0.43", 80, "10.180.0.3:80 " + pod},
+                               {kThisNode, kThisNode, 3003, both3 + "masq"},
+                               {kThisNode, "9.10.11.12", 80, both3 + "masq"},
+                               {kOutside, kThisNode, 3003, both3 + "masq"}});
+    }
+}
+
+TEST(Explain, SourceClasses) {
+    struct Case {
+        const char* name;
+        DetectLocalMode mode;
+        std::string_view source;
+        std::string interface;
+        SourceClass expected;
+    };
+    const Case cases[] = {
+        {"a pod by range", DetectLocalMode::kClusterCidr, kPod, "", SourceClass::kPod},
+        {"this node", DetectLocalMode::kClusterCidr, "192.168.99.11", "", SourceClass::kNode},
+        {"loopback is this node", DetectLocalMode::kClusterCidr, "127.0.0.2", "", SourceClass::kNode},
+        {"outside", DetectLocalMode::kClusterCidr, kOutside, "eth0", SourceClass::kOutside},
+        {"a pod by bridge", DetectLocalMode::kBridgeInterface, kOutside, "cni", SourceClass::kPod},
+        {"another bridge", DetectLocalMode::kBridgeInterface, kPod, "cni0", SourceClass::kOutside},
+        {"a pod by prefix", DetectLocalMode::kInterfaceNamePrefix, kOutside, "cni0", SourceClass::kPod},
+        {"another prefix", DetectLocalMode::kInterfaceNamePrefix, kPod, "cn", SourceClass::kOutside},
+        {"no detector", DetectLocalMode::kNodeCidr, kPod, "", SourceClass::kOutside},
+    };
+    for (const auto& c : cases) {
+        auto settings = node_settings();
+        settings.detect_local_mode = c.mode;
+        settings.pod_interface = "cni";
+        NodePlanner planner(Family::kIpv4, settings);
+        const Plan plan = planner.plan();
+        EXPECT_EQ(Explainer(plan, planner.profile())
+                      .classify({ip(c.source), ip("172.30.0.41"), Protocol::kTcp, 80, c.interface}),
+                  c.expected)
+            << c.name;
+    }
+}
+
+// An external IP that is one of the node's addresses comes before a node port of the same number.
+TEST(Explain, AddressesBeforeNodePorts) {
+    NodePlanner planner;
+    auto by_address = service("a", "172.30.0.1", {service_port("p", 3001)});
+    by_address.external_ips = {ip(kThisNode)};
+    static_cast<void>(
+        planner.apply({put(by_address), put(service("b", "172.30.0.2", {service_port("p", 80, Protocol::kTcp, 3001)})),
+                       put(slice("a", "a", {slice_port("p", 80)}, {{"10.180.0.1"}})),
+                       put(slice("b", "b", {slice_port("p", 80)}, {{"10.180.0.2"}}))}));
+    expect_flows(planner, {{kOutside, kThisNode, 3001, "10.180.0.1:80 masq"}});
+    static_cast<void>(planner.apply({gone(by_address)}));
+    expect_flows(planner, {{kOutside, kThisNode, 3001, "10.180.0.2:80 masq"}});
+}
+
+// What nobody owns is only refused where it would leave the node again.
+TEST(Explain, UnownedAddressesOfTheNodeItself) {
+    NodePlanner planner;
+    static_cast<void>(planner.apply({put(service("svc", "172.30.0.41", {service_port("p", 80)})),
+                                     put(api::ServiceCidr{"c", cidrs({"192.168.0.0/24"})})}));
+    expect_flows(planner, {{kOutside, kThisNode, 22, "not ours"},
+                           {kOutside, "192.168.0.3", 22, "dropped: unallocated"},
+                           {kThisNode, "192.168.0.3", 22, "dropped: unallocated"}});
+}
+
+}  // namespace
+}  // namespace ghostip::plan
