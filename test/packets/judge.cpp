@@ -1,0 +1,100 @@
+#include "packets/judge.h"
+
+#include <algorithm>
+#include <vector>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "packets/node_under_test.h"
+
+namespace ghostip::packets {
+namespace {
+
+using testnet::Outcome;
+using testnet::Place;
+using testnet::Probe;
+using testnet::Seen;
+
+const plan::Endpoint* endpoint_met(const plan::Journey& journey, const Outcome& outcome) {
+    const auto met = std::find_if(journey.pool.begin(), journey.pool.end(), [&](const auto& endpoint) {
+        return endpoint.address == outcome.endpoint && endpoint.port == outcome.endpoint_port;
+    });
+    return met == journey.pool.end() ? nullptr : &*met;
+}
+
+std::string disagreement_when_balanced(const testnet::Topology& topology, const Probe& probe,
+                                       const plan::Journey& journey, const Outcome& outcome) {
+    if (outcome.seen != Seen::kAnswered) return "not balanced";
+    const auto* met = endpoint_met(journey, outcome);
+    if (met == nullptr) return "not an endpoint of the pool";
+    // What is delivered to the node itself does not leave it: there is nothing to rewrite, and both is right.
+    if (outcome.place == Place::kNode) return "";
+    const bool masqueraded = journey.masquerades_for(*met);
+    const auto expected = masqueraded ? topology.link_address(outcome.place, probe.source.family()) : probe.source;
+    if (outcome.source != expected) return masqueraded ? "not masqueraded" : "source not kept";
+    return "";
+}
+
+}  // namespace
+
+std::string text_of(const plan::Journey& journey) {
+    std::string text(plan::verdict_name(journey.verdict));
+    if (journey.service_port) text += fmt::format(", {}", journey.service_port->name.text());
+    if (journey.destination)
+        text += fmt::format(" ({} {})", plan::destination_kind_name(journey.destination->kind),
+                            journey.destination->key.text());
+    text += fmt::format(", source is {}", plan::source_class_name(journey.source_class));
+    if (journey.verdict != plan::Verdict::kBalanced) return text;
+    std::vector<std::string> names;
+    for (const auto& endpoint : journey.pool)
+        names.push_back(net::host_port(endpoint.address, endpoint.port) + (endpoint.local ? " here" : "") +
+                        (!journey.masquerade && journey.masquerades_for(endpoint) ? " (masqueraded: hairpin)" : ""));
+    return text +
+           fmt::format(", over {{{}}}, {}", fmt::join(names, ", "), journey.masquerade ? "masqueraded" : "source kept");
+}
+
+std::string disagreement(const testnet::Topology& topology, const Probe& probe, const plan::Journey& journey,
+                         const Outcome& outcome) {
+    switch (journey.verdict) {
+        case plan::Verdict::kRejected: return outcome.seen == Seen::kRejected ? "" : "not rejected";
+        case plan::Verdict::kDropped: return outcome.seen == Seen::kDropped && !outcome.arrived ? "" : "not dropped";
+        case plan::Verdict::kNotOurs:
+            if (!outcome.untranslated(probe)) return "not left alone";
+            return outcome.source == probe.source ? "" : "source not kept";
+        case plan::Verdict::kBalanced: return disagreement_when_balanced(topology, probe, journey, outcome);
+    }
+    return "?";
+}
+
+std::string Stickiness::note(const Probe& probe, const plan::Journey& journey, const Outcome& outcome) {
+    if (journey.verdict != plan::Verdict::kBalanced || journey.service_port->affinity_seconds == 0) return "";
+    if (endpoint_met(journey, outcome) == nullptr) return "";
+    const Key key{probe.source, probe.destination, probe.protocol, probe.port};
+    const Stuck now{probe,
+                    journey.service_port->name,
+                    journey.scope,
+                    journey.service_port->affinity_seconds,
+                    outcome.endpoint,
+                    outcome.endpoint_port};
+    const auto [at, fresh] = stuck_.try_emplace(key, now);
+    if (fresh || (at->second.endpoint == now.endpoint && at->second.port == now.port)) return "";
+    auto complaint = fmt::format("did not stick to {}", net::host_port(at->second.endpoint, at->second.port));
+    at->second = now;
+    return complaint;
+}
+
+void Stickiness::forget_unless_kept(const plan::Explainer& explainer) {
+    std::erase_if(stuck_, [&](const auto& entry) {
+        const Stuck& stuck = entry.second;
+        const auto journey = explainer.explain(flow_of(stuck.probe));
+        if (journey.verdict != plan::Verdict::kBalanced || journey.service_port->name != stuck.service_port)
+            return true;
+        if (journey.scope != stuck.scope || journey.service_port->affinity_seconds != stuck.seconds) return true;
+        return std::none_of(journey.pool.begin(), journey.pool.end(), [&](const auto& endpoint) {
+            return endpoint.address == stuck.endpoint && endpoint.port == stuck.port;
+        });
+    });
+}
+
+}  // namespace ghostip::packets

@@ -1,0 +1,62 @@
+#include "packets/node_under_test.h"
+
+#include <utility>
+
+#include "agent/modes.h"
+
+namespace ghostip::packets {
+
+NodeUnderTest::NodeUnderTest(const testnet::Topology& topology, const dataplane::Mode& mode, net::Family family,
+                             plan::NodeSettings settings)
+    : topology_(topology),
+      mode_(mode),
+      family_(family),
+      planner_(family, std::move(settings), mode.profile(), plan::HostFacts{topology.node_addresses()}) {}
+
+Result<std::unique_ptr<NodeUnderTest>> NodeUnderTest::open(const testnet::Topology& topology, const std::string& mode,
+                                                           net::Family family, plan::NodeSettings settings) {
+    const auto* found = agent::find_mode(mode);
+    if (found == nullptr) return fail("no mode {}", mode);
+    auto node = std::unique_ptr<NodeUnderTest>(new NodeUnderTest(topology, *found, family, std::move(settings)));
+    RETURN_IF_ERROR(node->restart());
+    return node;
+}
+
+Result<void> NodeUnderTest::restart() {
+    const auto inside = topology_.node().enter();
+    dataplane_.reset();
+    ASSIGN_OR_RETURN(dataplane_, mode_.open(family_));
+    return {};
+}
+
+Result<void> NodeUnderTest::change(const std::vector<api::Change>& changes, By by) {
+    const plan::Delta delta = planner_.apply(changes);
+    plan_ = planner_.plan();
+    explainer_ = std::make_unique<plan::Explainer>(plan_, mode_.profile());
+    const auto inside = topology_.node().enter();
+    return by == By::kReplace ? dataplane_->replace(plan_) : dataplane_->apply(delta);
+}
+
+plan::Journey NodeUnderTest::explain(const testnet::Probe& probe) const { return explainer_->explain(flow_of(probe)); }
+
+Result<void> NodeUnderTest::clean_up(const testnet::Topology& topology, const std::string& mode) {
+    const auto* found = agent::find_mode(mode);
+    if (found == nullptr) return fail("no mode {}", mode);
+    const auto inside = topology.node().enter();
+    return found->cleanup();
+}
+
+plan::Flow flow_of(const testnet::Probe& probe) {
+    plan::Flow flow{probe.source, probe.destination, probe.protocol, probe.port, {}};
+    if (probe.from != testnet::Place::kNode) flow.interface = testnet::place_name(probe.from);
+    return flow;
+}
+
+api::Change put(api::Object object) {
+    auto key = api::key_of(object);
+    return {std::move(key), std::move(object)};
+}
+
+api::Change remove(const api::Object& object) { return {api::key_of(object), std::nullopt}; }
+
+}  // namespace ghostip::packets
