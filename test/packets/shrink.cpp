@@ -1,5 +1,6 @@
 #include "packets/shrink.h"
 
+#include <algorithm>
 #include <functional>
 
 #include <fmt/format.h>
@@ -13,7 +14,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kRepeats = 6;
+constexpr std::size_t kRepeats = 6;  // and as many for each endpoint
 
 std::vector<api::Change> all_of(const Objects& objects) {
     std::vector<api::Change> changes;
@@ -138,7 +139,7 @@ std::string Replayer::try_probe(const NodeUnderTest& node, const testnet::Probe&
     if (const auto flushed = testnet::flush_conntrack(topology_.node()); !flushed) return flushed.error().message;
     const auto journey = node.explain(probe);
     const bool alone = journey.verdict == plan::Verdict::kBalanced && journey.service_port->affinity_seconds != 0;
-    const std::vector<testnet::Probe> repeated(kRepeats, probe);
+    const std::vector<testnet::Probe> repeated(kRepeats * std::max<std::size_t>(1, journey.pool.size()), probe);
     const auto outcomes = alone ? engine_.run_in_turn(repeated) : engine_.run(repeated);
     if (!outcomes) return outcomes.error().message;
     for (const auto& outcome : *outcomes) {

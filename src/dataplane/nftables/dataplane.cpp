@@ -54,6 +54,8 @@ NftablesDataplane::Staged NftablesDataplane::stage_all(const plan::Plan& plan) {
 
 Result<void> NftablesDataplane::replace(const plan::Plan& plan) {
     Staged staged = stage_all(plan);
+    ASSIGN_OR_RETURN(auto clients, remembered_clients(*kernel_, plan));
+    for (auto& elements : clients) staged.batch.operations.emplace_back(AddElements{std::move(elements)});
     RETURN_IF_ERROR(kernel_->commit(staged.batch));
     state_ = State{};
     remember(std::move(staged), state_);

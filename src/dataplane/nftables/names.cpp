@@ -49,6 +49,7 @@ std::string set_name(const SetRef& ref) {
         case SetRole::kExternalLocal: return is_node_port(ref.lane) ? "nodeport-policy-local" : "external-policy-local";
         case SetRole::kNoEndpointsReject: return fmt::format("{}no-endpoints-reject", prefix);
         case SetRole::kNoEndpointsDrop: return fmt::format("{}no-endpoints-drop", prefix);
+        case SetRole::kOwnEndpoints: return fmt::format("{}same-as-endpoint", prefix);
         case SetRole::kUpTo: return fmt::format("{}upto-{}", prefix, ref.parameter);
         case SetRole::kEndpoints: return fmt::format("{}endpoints", prefix);
         case SetRole::kAffinity: return fmt::format("{}affinity-{}", prefix, ref.parameter);
@@ -72,6 +73,7 @@ kernel::nft::Set declare(const SetRef& ref) {
         case SetRole::kExternalLocal:
         case SetRole::kNoEndpointsReject:
         case SetRole::kNoEndpointsDrop:
+        case SetRole::kOwnEndpoints:
         case SetRole::kUpTo:
         case SetRole::kAffinity:
         case SetRole::kFilteredSources: set.key = destination(ref.lane); break;

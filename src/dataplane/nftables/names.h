@@ -32,6 +32,7 @@ enum class SetRole : std::uint8_t {
     kExternalLocal,      // external destinations of policy Local
     kNoEndpointsReject,  // nobody is there
     kNoEndpointsDrop,    // nobody is here
+    kOwnEndpoints,       // external destinations that are the address and port of an endpoint of theirs
     kUpTo,               // pools of (parameter / 2, parameter] endpoints
     kEndpoints,          // map: destination and slot -> endpoint
     kAffinity,           // sticky destinations of one time-out (parameter, seconds)

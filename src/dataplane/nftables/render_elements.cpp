@@ -22,15 +22,25 @@ Lane local_lane(const plan::Destination& destination) {
     return destination.key.node_port ? Lane::kNodePortLocal : Lane::kAddressLocal;
 }
 
+// Translating to such an endpoint changes nothing, so conntrack does not call the connection translated.
+bool is_own_endpoint(const plan::ServicePortPlan& plan, const plan::DestinationKey& key) {
+    const auto same = [&](const plan::Endpoint& endpoint) {
+        return endpoint.port == key.port && (key.node_port || endpoint.address == key.address);
+    };
+    return std::any_of(plan.cluster.begin(), plan.cluster.end(), same) ||
+           std::any_of(plan.local.begin(), plan.local.end(), same);
+}
+
 // Where the packet is sent when it arrives, before any pool is looked at.
-void render_dispatch_element(const plan::Destination& destination, std::span<const std::uint8_t> key,
-                             ElementSink& sink) {
+void render_dispatch_element(const plan::ServicePortPlan& plan, const plan::Destination& destination,
+                             std::span<const std::uint8_t> key, ElementSink& sink) {
     if (destination.kind == DestinationKind::kClusterIp) return;  // found by address
     const bool served = std::any_of(destination.treatments.begin(), destination.treatments.end(),
                                     [](const auto& treatment) { return treatment.action == Action::kBalance; });
     if (!served) return;
     sink.add({splits(destination) ? SetRole::kExternalLocal : SetRole::kExternalCluster, base_lane(destination)}, key,
              {});
+    if (is_own_endpoint(plan, destination.key)) sink.add({SetRole::kOwnEndpoints, base_lane(destination)}, key, {});
 }
 
 // Sources that are served never get here untranslated, so what outside sources experience is what is left.
@@ -112,7 +122,7 @@ void render_elements(const plan::ServicePortPlan& plan, const ServicePortSlots& 
         render_no_endpoint_element(destination, key.bytes(), sink);
         for (const auto& lane : lanes_of(destination))
             if (lane) render_pool(destination, lane->lane, slots.of(lane->scope), plan.affinity_seconds, sink);
-        render_dispatch_element(destination, key.bytes(), sink);
+        render_dispatch_element(plan, destination, key.bytes(), sink);
     }
 }
 

@@ -1,9 +1,10 @@
 // What happens to packets that nobody translated although they carry an address of ours.
 //
-// After NAT a translated packet carries an endpoint's address, so what still matches here found nobody. External
-// destinations that do have endpoints match only if the packet met a commit half way (its NAT look-up before, this one
-// after): it is dropped, and the client's next try is translated. Left alone it would pass through untranslated and the
-// connection would stay so.
+// Translated connections are none of these chains' business, also where an endpoint's own address and port are an
+// external IP or a node port (an ingress in the host's network). External destinations that do have endpoints match
+// only if the packet met a commit half way (its NAT look-up before, this one after): it is dropped, and the client's
+// next try is translated. Left alone it would pass through untranslated and the connection would stay so. (An endpoint
+// that is dialled at its own address and port is not translated either: the kernel sees nothing to change.)
 #include "dataplane/nftables/render_common.h"
 
 namespace ghostip::dataplane::nftables {
@@ -19,8 +20,10 @@ void render_no_endpoints(const StructureInput& input, std::vector<kernel::nft::C
     const auto check = [&](std::string name, Lane lane) {
         Chain chain{std::move(name), std::nullopt, {}};
         const auto dialled_in = [&](SetRole role) { return rule(input).in_set(dialled(lane), name_of(role, lane)); };
+        chain.rules.push_back(std::move(rule(input).connection_is_dnat()).return_());
         chain.rules.push_back(std::move(dialled_in(SetRole::kNoEndpointsReject)).reject());
         chain.rules.push_back(std::move(dialled_in(SetRole::kNoEndpointsDrop)).drop());
+        chain.rules.push_back(std::move(dialled_in(SetRole::kOwnEndpoints)).return_());
         chain.rules.push_back(std::move(dialled_in(SetRole::kExternalCluster).comment("between two commits")).drop());
         chain.rules.push_back(std::move(dialled_in(SetRole::kExternalLocal).comment("between two commits")).drop());
         chains.push_back(std::move(chain));

@@ -52,6 +52,10 @@ TEST(Render, OneService) {
 		type ipv4_addr . inet_proto . inet_service
 	}
 
+	set same-as-endpoint {
+		type ipv4_addr . inet_proto . inet_service
+	}
+
 	set nodeport-policy-cluster {
 		type inet_proto . inet_service
 	}
@@ -65,6 +69,10 @@ TEST(Render, OneService) {
 	}
 
 	set nodeport-no-endpoints-drop {
+		type inet_proto . inet_service
+	}
+
+	set nodeport-same-as-endpoint {
 		type inet_proto . inet_service
 	}
 
@@ -96,15 +104,19 @@ TEST(Render, OneService) {
 	}
 
 	chain untranslated {
+		ct status dnat return
 		ip daddr . meta l4proto . th dport @no-endpoints-reject reject
 		ip daddr . meta l4proto . th dport @no-endpoints-drop drop
+		ip daddr . meta l4proto . th dport @same-as-endpoint return
 		ip daddr . meta l4proto . th dport @external-policy-cluster drop comment "between two commits"
 		ip daddr . meta l4proto . th dport @external-policy-local drop comment "between two commits"
 	}
 
 	chain untranslated-nodeports {
+		ct status dnat return
 		meta l4proto . th dport @nodeport-no-endpoints-reject reject
 		meta l4proto . th dport @nodeport-no-endpoints-drop drop
+		meta l4proto . th dport @nodeport-same-as-endpoint return
 		meta l4proto . th dport @nodeport-policy-cluster drop comment "between two commits"
 		meta l4proto . th dport @nodeport-policy-local drop comment "between two commits"
 	}

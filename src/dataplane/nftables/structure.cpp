@@ -14,7 +14,7 @@ Structure render_structure(const StructureInput& input) {
     if (!input.node.node_ports.all) refs.push_back({SetRole::kNodePortIps});
     for (const Lane lane : {Lane::kAddress, Lane::kNodePort})
         for (const auto role : {SetRole::kExternalCluster, SetRole::kExternalLocal, SetRole::kNoEndpointsReject,
-                                SetRole::kNoEndpointsDrop})
+                                SetRole::kNoEndpointsDrop, SetRole::kOwnEndpoints})
             refs.push_back({role, lane});
     for (const Lane lane : kLanes) {
         const auto& sizes = input.classes.pool_sizes[static_cast<std::size_t>(lane)];

@@ -65,6 +65,26 @@ Valid affected(const plan::Delta& delta) {
     return valid;
 }
 
+// Everybody whom clients may be stuck to.
+Valid allowed(const plan::Plan& plan) {
+    Valid valid;
+    for (const auto& [name, service_port] : plan.service_ports) {
+        if (service_port->affinity_seconds == 0) continue;
+        for (const auto& destination : service_port->destinations) {
+            for (const auto& lane : lanes_of(destination)) {
+                if (!lane) continue;
+                auto& endpoints = valid[{SetRole::kStuck, lane->lane, service_port->affinity_seconds}]
+                                       [to_bytes(KeyBytes().destination(destination.key).bytes())];
+                for (const auto& endpoint : service_port->pool(lane->scope))
+                    endpoints.insert(to_bytes(KeyBytes().endpoint(endpoint).bytes()));
+            }
+        }
+    }
+    return valid;
+}
+
+std::size_t client_size(net::Family family) { return static_cast<std::size_t>(net::address_bits(family)) / 8; }
+
 // client . destination : endpoint
 kernel::nft::Elements stale(const kernel::nft::Elements& all, std::size_t client_bytes,
                             const std::map<Bytes, std::set<Bytes>>& valid) {
@@ -82,7 +102,7 @@ kernel::nft::Elements stale(const kernel::nft::Elements& all, std::size_t client
 }  // namespace
 
 Result<void> forget_stuck_clients(kernel::nft::Kernel& kernel, net::Family family, const plan::Delta& delta) {
-    const std::size_t client_bytes = static_cast<std::size_t>(net::address_bits(family)) / 8;
+    const std::size_t client_bytes = client_size(family);
     for (const auto& [ref, valid] : affected(delta)) {
         for (int attempt = 1;; ++attempt) {
             ASSIGN_OR_RETURN(const auto all, kernel.read(table(family), declare(ref)));
@@ -94,6 +114,26 @@ Result<void> forget_stuck_clients(kernel::nft::Kernel& kernel, net::Family famil
         }
     }
     return {};
+}
+
+Result<std::vector<kernel::nft::Elements>> remembered_clients(kernel::nft::Kernel& kernel, const plan::Plan& plan) {
+    const std::size_t client_bytes = client_size(plan.family);
+    std::vector<kernel::nft::Elements> remembered;
+    for (const auto& [ref, valid] : allowed(plan)) {
+        auto all = kernel.read(table(plan.family), declare(ref));
+        if (!all && all.error().code == ENOENT) continue;
+        if (!all) return std::move(all).error();
+        kernel::nft::Elements kept{all->set, all->key_bytes, all->data_bytes, {}};
+        for (std::size_t i = 0; i < all->count(); ++i) {
+            const auto element = all->at(i);
+            const auto destination = valid.find(to_bytes(element.subspan(client_bytes, all->key_bytes - client_bytes)));
+            if (destination == valid.end() || !destination->second.contains(to_bytes(element.subspan(all->key_bytes))))
+                continue;
+            kept.bytes.insert(kept.bytes.end(), element.begin(), element.end());
+        }
+        if (kept.count() != 0) remembered.push_back(std::move(kept));
+    }
+    return remembered;
 }
 
 }  // namespace ghostip::dataplane::nftables

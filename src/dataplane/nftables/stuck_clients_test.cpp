@@ -12,7 +12,6 @@ using namespace plan::testing;
 using namespace testing;
 using kernel::nft::MemoryKernel;
 using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 
 constexpr std::uint32_t kSeconds = 10800;
 const SetRef kStuckToAddress{SetRole::kStuck, Lane::kAddress, kSeconds};
@@ -128,7 +127,22 @@ TEST(StuckClients, GivesUpInTheEnd) {
               comparable(freshly_replaced(world.planner.plan())).at("endpoints"))
         << "the change itself is done";
     ASSERT_TRUE(world.place.dataplane.replace(world.planner.plan()));
-    EXPECT_THAT(world.stuck(), IsEmpty());
+    EXPECT_THAT(world.stuck(), ElementsAre("1 41", "1 42", "2 42", "3 41", "3 42")) << "who is at a member stays";
+}
+
+// A replaced table carries over whom the plan still allows, and nobody else.
+TEST(StuckClients, ReplaceKeepsThoseWhoMayStay) {
+    Sticky world;
+    world.remember(remembered(9, "172.30.0.99", 1));  // a service that nobody knows
+    static_cast<void>(world.planner.apply({put(endpoints({1, 3}))}));
+    ASSERT_TRUE(world.place.dataplane.replace(world.planner.plan()));
+    EXPECT_THAT(world.stuck(), ElementsAre("1 41", "1 42", "2 42", "3 41", "3 42"));
+    static_cast<void>(world.planner.apply({put(sticky("web", "172.30.0.41", 0)), gone(sticky("mail", "172.30.0.42"))}));
+    ASSERT_TRUE(world.place.dataplane.replace(world.planner.plan()));
+    EXPECT_FALSE(world.place.state().sets.contains(set_name(kStuckToAddress)));
+    world.place.twin.fail_call(1, EPERM);
+    static_cast<void>(world.planner.apply({put(sticky())}));
+    EXPECT_EQ(world.place.dataplane.replace(world.planner.plan()).error().code, EPERM);
 }
 
 TEST(StuckClients, OtherErrorsAreHandedOn) {
