@@ -45,7 +45,9 @@ NodePortAddresses node_port_addresses(const NodeSettings& settings, const ModePr
     const bool primary =
         settings.node_ports_on_primary || (settings.node_port_ranges.empty() && profile.node_ports_on_primary_only);
     if (primary) {
-        if (own && !own->is_loopback()) result.addresses.push_back(*own);
+        // An address of the Node that no interface here carries (a cloud's external one) is not this host's to open.
+        if (own && !own->is_loopback() && std::find(host.begin(), host.end(), *own) != host.end())
+            result.addresses.push_back(*own);
         return result;
     }
     std::vector<net::Prefix> ranges;
