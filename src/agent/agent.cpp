@@ -59,6 +59,7 @@ Result<std::unique_ptr<Agent>> Agent::create(AgentConfig config, api::ObjectSour
         }
         const auto missing = mode->missing(family);
         for (const auto& sentence : missing) {
+            if (reasons.find(sentence) != std::string::npos) continue;  // the same for both families
             log::warning("{} mode: {}", mode->name, sentence);
             reasons += (reasons.empty() ? "" : "; ") + sentence;
         }
@@ -167,8 +168,8 @@ Result<void> Agent::sync_family(Proxier& proxier, const std::vector<api::Change>
         return std::move(result).error();
     }
     log::debug("{}: {} service ports changed ({:.2f} ms planning, {:.2f} ms programming)",
-              net::family_name(proxier.family), delta.service_ports.size(), planned,
-              milliseconds_since(start) - planned);
+               net::family_name(proxier.family), delta.service_ports.size(), planned,
+               milliseconds_since(start) - planned);
     return {};
 }
 

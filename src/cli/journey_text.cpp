@@ -77,8 +77,10 @@ std::string journey_text(const Journey& journey, const plan::NodeRules& node, co
                             outcome(journey.verdict));
         return text;
     }
-    text += fmt::format("2 select   one of {} endpoints {}, each with probability {:.4f}\n", journey.pool.size(),
-                        scope_text(journey.scope), 1.0 / static_cast<double>(journey.pool.size()));
+    text += journey.pool.size() == 1
+                ? fmt::format("2 select   the only endpoint {}\n", scope_text(journey.scope))
+                : fmt::format("2 select   one of {} endpoints {}, each with probability {:.4f}\n", journey.pool.size(),
+                              scope_text(journey.scope), 1.0 / static_cast<double>(journey.pool.size()));
     for (const auto& endpoint : journey.pool)
         text += fmt::format("             {:<24} {:.4f}  {}\n", net::host_port(endpoint.address, endpoint.port),
                             1.0 / static_cast<double>(journey.pool.size()), place(endpoint, node_of));

@@ -241,11 +241,15 @@ TEST(Supported, NamesWhatIsMissing) {
     const auto probes = kernel.counters().calls - 3;
     EXPECT_GE(probes, 8U);
 
-    for (std::uint64_t i = 1; i <= probes + 1; ++i) kernel.fail_call(i, EPERM);
+    for (std::uint64_t i = 1; i <= probes + 1; ++i) kernel.fail_call(i, EOPNOTSUPP);
     EXPECT_THAT(missing(kernel, net::Family::kIpv4), SizeIs(probes)) << "one sentence each";
 
     kernel.fail_call(1, ENOSPC);
     EXPECT_THAT(missing(kernel, net::Family::kIpv4), ElementsAre(HasSubstr("refuses everything together")));
+
+    kernel.fail_call(1, EPERM);
+    EXPECT_THAT(missing(kernel, net::Family::kIpv4), ElementsAre(HasSubstr("no permission")))
+        << "not the kernel's fault";
     EXPECT_EQ(kernel.counters().commits, 0U) << "nothing is kept";
 }
 

@@ -1,5 +1,6 @@
 #include "dataplane/nftables/supported.h"
 
+#include <cerrno>
 #include <functional>
 #include <utility>
 
@@ -111,7 +112,9 @@ std::vector<std::string> missing(Kernel& kernel, net::Family family) {
     const auto all = probes();
     // Undoing a batch takes the kernel some milliseconds, so ask for everything at once; one by one only to tell what
     // is missing.
-    if (kernel.check(batch_of(all, family))) return {};
+    const auto together = kernel.check(batch_of(all, family));
+    if (together) return {};
+    if (together.error().code == EPERM) return {"no permission to program nf_tables; it takes root, or CAP_NET_ADMIN"};
     std::vector<std::string> lacks;
     for (const auto& probe : all) {
         const auto result = kernel.check(batch_of({probe}, family));
