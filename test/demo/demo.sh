@@ -115,7 +115,7 @@ ip netns add "$node"
 ip -n "$node" link set lo up
 ip -n "$node" address add 10.244.1.1/32 dev lo
 ip -n "$node" address add 192.168.0.2/32 dev lo
-ip netns exec "$node" sysctl -qw net.ipv4.ip_forward=1
+ip netns exec "$node" sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
 for name in "${pods[@]}"; do wire "$name" "${address_of[$name]}"; done
 wire client 10.244.1.99
 # What no rule takes has to go somewhere, or the kernel refuses it before any rule is asked.

@@ -4,9 +4,6 @@
 // counted by the address that it was sent on to. Nothing answers, and nothing may be lost.
 #include <gtest/gtest.h>
 #include <netinet/in.h>
-#include <netinet/ip.h>
-#include <netinet/ip6.h>
-#include <netinet/udp.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -19,6 +16,7 @@
 
 #include "packets/node_under_test.h"
 #include "packets/objects.h"
+#include "packets/raw_udp.h"
 #include "support/conntrack.h"
 #include "support/probe.h"
 #include "support/twin.h"
@@ -36,54 +34,6 @@ constexpr std::uint16_t kSourcePorts = 50'000;
 
 using Counts = std::unordered_map<net::IpAddress, std::size_t>;
 
-// The sum of 16-bit words, for checksums.
-std::uint32_t sum_words(const void* data, std::size_t size) {
-    const auto* bytes = static_cast<const std::uint8_t*>(data);
-    std::uint32_t sum = 0;
-    for (std::size_t i = 0; i + 1 < size; i += 2) sum += static_cast<std::uint32_t>(bytes[i] << 8 | bytes[i + 1]);
-    return sum;
-}
-
-// An IP packet that holds an empty UDP datagram.
-std::size_t write_packet(std::uint8_t* at, const net::IpAddress& source, std::uint16_t source_port,
-                         const net::IpAddress& destination, std::uint16_t port) {
-    udphdr udp{};
-    udp.uh_sport = htons(source_port);
-    udp.uh_dport = htons(port);
-    udp.uh_ulen = htons(sizeof(udp));
-    std::size_t header = 0;
-    if (source.is_ipv4()) {
-        ip ip4{};
-        ip4.ip_v = 4;
-        ip4.ip_hl = 5;
-        ip4.ip_ttl = 64;
-        ip4.ip_p = IPPROTO_UDP;
-        ip4.ip_len = htons(sizeof(ip4) + sizeof(udp));
-        std::memcpy(&ip4.ip_src, source.bytes().data(), 4);
-        std::memcpy(&ip4.ip_dst, destination.bytes().data(), 4);
-        std::memcpy(at, &ip4, sizeof(ip4));
-        header = sizeof(ip4);
-    } else {
-        ip6_hdr ip6{};
-        ip6.ip6_flow = htonl(0x60000000);
-        ip6.ip6_plen = htons(sizeof(udp));
-        ip6.ip6_nxt = IPPROTO_UDP;
-        ip6.ip6_hlim = 64;
-        std::memcpy(&ip6.ip6_src, source.bytes().data(), 16);
-        std::memcpy(&ip6.ip6_dst, destination.bytes().data(), 16);
-        std::memcpy(at, &ip6, sizeof(ip6));
-        header = sizeof(ip6);
-        std::uint32_t sum = sum_words(source.bytes().data(), 16) + sum_words(destination.bytes().data(), 16) +
-                            IPPROTO_UDP + static_cast<std::uint32_t>(sizeof(udp)) + sum_words(&udp, sizeof(udp));
-        while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
-        // Zero would mean: no checksum, which IPv6 does not take.
-        const auto checksum = static_cast<std::uint16_t>(~sum);
-        udp.uh_sum = htons(checksum == 0 ? 0xffff : checksum);
-    }
-    std::memcpy(at + header, &udp, sizeof(udp));
-    return header + sizeof(udp);
-}
-
 class Spread : public ::testing::TestWithParam<net::Family> {
   protected:
     void SetUp() override {
@@ -100,23 +50,7 @@ class Spread : public ::testing::TestWithParam<net::Family> {
         settings.cluster_cidrs = {{pods.masked(length), length}};
         settings.node_port_ranges = {{net::IpAddress(family()), 0}};
         ASSIGN_OR_RETURN(node_, NodeUnderTest::open(*topology_, "nftables", family(), settings));
-        return open_receiver();
-    }
-
-    Result<void> open_receiver() {
-        const auto inside = topology_->at(Place::kPods).enter();
-        receiver_ = Fd{::socket(family() == net::Family::kIpv4 ? AF_INET : AF_INET6,
-                                SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
-        if (!receiver_) return fail_errno("socket");
-        const int on = 1;
-        const int size = 64 << 20;
-        ::setsockopt(receiver_.get(), SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
-        if (family() == net::Family::kIpv4)
-            ::setsockopt(receiver_.get(), SOL_IP, IP_PKTINFO, &on, sizeof(on));
-        else
-            ::setsockopt(receiver_.get(), SOL_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on));
-        const testnet::SocketAddress any(net::IpAddress(family()), kTargetPort);
-        if (::bind(receiver_.get(), any.raw(), any.length) != 0) return fail_errno("bind");
+        ASSIGN_OR_RETURN(receiver_, open_receiver(topology_->at(Place::kPods), family(), kTargetPort));
         return {};
     }
 
@@ -171,15 +105,12 @@ class Spread : public ::testing::TestWithParam<net::Family> {
     Counts connect(Place from, std::string_view first_source, std::string_view to, std::uint16_t port,
                    std::size_t connections) {
         EXPECT_TRUE(testnet::flush_conntrack(topology_->node()));
-        Fd raw;
-        {
-            const auto inside = topology_->at(from).enter();
-            raw =
-                Fd{::socket(family() == net::Family::kIpv4 ? AF_INET : AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW)};
-        }
+        auto raw = open_raw_sender(topology_->at(from), family());
+        EXPECT_TRUE(raw) << raw.error().message;
+        if (!raw) return {};
         const auto destination = in_family(family(), to);
         testnet::SocketAddress target(destination, 0);
-        std::array<std::array<std::uint8_t, 64>, kAtOnce> packets;
+        std::array<std::array<std::uint8_t, kRawUdpBytes>, kAtOnce> packets;
         std::array<iovec, kAtOnce> vectors;
         std::array<mmsghdr, kAtOnce> messages{};
         Counts counts;
@@ -200,7 +131,7 @@ class Spread : public ::testing::TestWithParam<net::Family> {
             }
             for (std::size_t done = 0; done < filled;) {
                 const int wrote =
-                    ::sendmmsg(raw.get(), messages.data() + done, static_cast<unsigned>(filled - done), 0);
+                    ::sendmmsg(raw->get(), messages.data() + done, static_cast<unsigned>(filled - done), 0);
                 if (wrote <= 0) {
                     ADD_FAILURE() << "sendmmsg: " << errno_text(errno);
                     return counts;
