@@ -7,6 +7,10 @@ import xml.etree.ElementTree as ElementTree
 # GoogleTest reports success when all that a program did was to skip.
 GTEST_SKIPPED = re.compile(r"^\[  SKIPPED \] (?!\d+ tests?, listed below)(\S+)", re.MULTILINE)
 
+# Tests that may skip themselves, and why. It is said aloud, and not counted as a failure.
+ABSENT_RECORDINGS = "a real API server's recorded answers lie outside of the project and are not here"
+MAY_SKIP = {"Api/Recordings.": ABSENT_RECORDINGS, "RecordedSlice.": ABSENT_RECORDINGS}
+
 
 def main() -> int:
     try:
@@ -19,6 +23,10 @@ def main() -> int:
         name = case.get("name", "?")
         output = case.findtext("system-out") or ""
         inner = sorted(set(GTEST_SKIPPED.findall(output)))
+        for prefix, reason in MAY_SKIP.items():
+            if any(test.startswith(prefix) for test in inner):
+                print(f"{name} skipped {prefix}*: {reason}", file=sys.stderr)
+            inner = [test for test in inner if not test.startswith(prefix)]
         if case.get("status") != "run":
             failed += 1
             # A failed test has been shown by ctest already.
