@@ -7,7 +7,7 @@ import unittest
 import dataplane_vocabulary
 import foreign_paths
 
-REFUSED = ["see /home/alice/notes", "cd /work/project", 'path = "/Users/bob/x"', "https://mirror.example.net/debian",
+REFUSED = ["see /home/alice/notes", "cd " + "/work" + "/project", 'path = "/Users/bob/x"', "https://mirror.example.net/debian",
            "debootstrap sid root http://packages.proxy.example/debian", "index-url https://pypi.example.org/simple",
            "from deb.example.org"]
 ACCEPTED = ["src/work/x", "${root}/home/x", "/proc/net/tcp", "a workaround/home/page", "https://kubernetes.io/docs",
