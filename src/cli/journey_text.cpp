@@ -27,6 +27,11 @@ std::string why(const Journey& journey, const plan::NodeRules& node) {
                                flow.port, net::protocol_name(flow.protocol));
         case Reason::kUnallocatedClusterIp:
             return fmt::format("{} is in a service range, but no Service has it", flow.destination.text());
+        case Reason::kRefusedAddress:
+            return fmt::format(
+                "Service {} asks for {}, but --allowed-external-ips does not give it to that namespace; ghostip leaves "
+                "the packet as it is",
+                journey.service_port->name.service.text(), flow.destination.text());
         case Reason::kUnknownDestination: break;
     }
     for (const auto& address : node.addresses)

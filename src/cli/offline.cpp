@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "kernel/route/addresses.h"
+#include "kernel/route/gateways.h"
 #include "source/manifests/manifest_set.h"
 
 namespace ghostip::cli {
@@ -23,7 +24,10 @@ plan::HostFacts host_of(const std::vector<api::Change>& objects, const std::stri
         host.addresses.empty() || std::any_of(own.begin(), own.end(), [&](const auto& address) {
             return std::find(host.addresses.begin(), host.addresses.end(), address) != host.addresses.end();
         });
-    if (here) host.addresses.insert(host.addresses.end(), own.begin(), own.end());
+    if (here) {
+        host.addresses.insert(host.addresses.end(), own.begin(), own.end());
+        host.gateways = kernel::route::gateways().value_or({});
+    }
     return host;
 }
 
@@ -46,7 +50,9 @@ Result<Offline> plan_offline(const NodeFlags& flags) {
         for (const auto& conflict : planner.take_conflicts())
             fmt::print(stderr, "{} is claimed by two Services: {} has it, {} does not get it\n", conflict.key.text(),
                        conflict.winner.text(), conflict.loser.text());
+        for (const auto& refusal : planner.take_refusals()) fmt::print(stderr, "{}\n", refusal.text());
         offline.plans.push_back(planner.plan());
+        for (const auto& range : offline.plans.back().node.undropped) fmt::print(stderr, "{}\n", range.text());
     }
     return offline;
 }

@@ -44,6 +44,22 @@ Result<std::vector<net::Prefix>> prefixes(std::string_view flag, const std::vect
     return result;
 }
 
+// `10.1.0.0/16` for every namespace, `team-a=192.0.2.0/24` for one.
+Result<std::vector<plan::ExternalRange>> external_ranges(const std::vector<std::string>& texts) {
+    std::vector<plan::ExternalRange> result;
+    for (const auto& text : texts) {
+        const auto equals = text.find('=');
+        const bool named = equals != std::string::npos;
+        const auto range = net::Prefix::parse_lenient(named ? std::string_view(text).substr(equals + 1) : text);
+        if (!range || equals == 0)
+            return fail(
+                "--allowed-external-ips: \"{}\": not an address range such as 192.0.2.0/24 or team-a=192.0.2.0/24",
+                text);
+        result.push_back({named ? text.substr(0, equals) : std::string(), *range});
+    }
+    return result;
+}
+
 Result<void> detect_local(const NodeFlags& flags, plan::NodeSettings& settings) {
     const auto& mode = flags.detect_local_mode;
     if (mode == "ClusterCIDR") {
@@ -100,6 +116,12 @@ void add_node_flags(CLI::App& command, NodeFlags& flags) {
                        "The prefix of InterfaceNamePrefix");
     command.add_option("--bind-address", flags.bind_address,
                        "This node's own address, if the Node object does not tell");
+    command
+        .add_option("--allowed-external-ips", flags.allowed_external_ips,
+                    "Ranges that external and load-balancer IPs may come from, all others are refused; "
+                    "NAMESPACE=RANGE for one namespace; default: everything may")
+        ->delimiter(',')
+        ->allow_extra_args(false);
     command.add_flag("--masquerade-all", flags.masquerade_all, "Rewrite the source of everything sent to a cluster IP");
     command
         .add_option("--iptables-masquerade-bit", flags.masquerade_bit,
@@ -128,6 +150,7 @@ Result<NodeOptions> node_options(const NodeFlags& flags) {
     } else {
         ASSIGN_OR_RETURN(settings.node_port_ranges, prefixes("--nodeport-addresses", flags.nodeport_addresses));
     }
+    ASSIGN_OR_RETURN(settings.external_ranges, external_ranges(flags.allowed_external_ips));
     if (!flags.bind_address.empty()) {
         settings.bind_address = net::IpAddress::parse(flags.bind_address);
         if (!settings.bind_address) return fail("--bind-address: \"{}\": not an IP address", flags.bind_address);

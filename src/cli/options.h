@@ -24,6 +24,7 @@ struct NodeFlags {
     std::string pod_bridge_interface;
     std::string pod_interface_name_prefix;
     std::string bind_address;
+    std::vector<std::string> allowed_external_ips;
     bool masquerade_all = false;
     int masquerade_bit = 14;
 };

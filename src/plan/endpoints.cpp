@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "net/special_range.h"
+
 namespace ghostip::plan {
 namespace {
 
@@ -11,6 +13,8 @@ enum class Mode { kAll, kSameNode, kSameZone };
 bool contains(const std::vector<std::string>& names, const std::string& name) {
     return std::find(names.begin(), names.end(), name) != names.end();
 }
+
+bool is_refused(const net::IpAddress& address) { return net::special_range(address) != net::SpecialRange::kNone; }
 
 bool usable_as_fallback(const Candidate& candidate) { return candidate.serving && candidate.terminating; }
 
@@ -84,6 +88,7 @@ std::vector<Candidate> candidates(const Slices& slices, std::string_view port_na
             if (!port.name || !port.port || *port.port == 0) continue;
             if (*port.name != port_name || port.protocol != protocol) continue;
             for (const auto& endpoint : slice->endpoints) {
+                if (is_refused(endpoint.address)) continue;
                 Candidate candidate;
                 candidate.endpoint.address = endpoint.address;
                 candidate.endpoint.port = *port.port;
@@ -111,6 +116,15 @@ std::vector<Candidate> candidates(const Slices& slices, std::string_view port_na
         }
     }
     return result;
+}
+
+std::vector<net::IpAddress> refused_addresses(const api::EndpointSlice& slice) {
+    std::vector<net::IpAddress> refused;
+    for (const auto& endpoint : slice.endpoints)
+        if (is_refused(endpoint.address)) refused.push_back(endpoint.address);
+    std::sort(refused.begin(), refused.end());
+    refused.erase(std::unique(refused.begin(), refused.end()), refused.end());
+    return refused;
 }
 
 Choice choose(const std::vector<Candidate>& candidates, const ServicePort& port, const Topology& topology) {

@@ -38,9 +38,13 @@ struct Candidate {
 using Slices = std::vector<std::shared_ptr<const api::EndpointSlice>>;
 
 // The endpoints of one port of a service from all of its slices, one for each ip:port, in pool order. `node_name` is
-// this node's; when empty no endpoint is local. The result points into the slices.
+// this node's; when empty no endpoint is local. Refused addresses are left out. The result points into the slices.
 [[nodiscard]] std::vector<Candidate> candidates(const Slices& slices, std::string_view port_name,
                                                 net::Protocol protocol, std::string_view node_name);
+
+// Addresses in the slice that are never sent to: loopback and link-local ones, which mean something else on every
+// host (CVE-2021-25737). Each once, sorted. Decoders leave them out; this is for sources that do not decode.
+[[nodiscard]] std::vector<net::IpAddress> refused_addresses(const api::EndpointSlice& slice);
 
 // Where this node stands, for hints.
 struct Topology {

@@ -40,9 +40,11 @@ bool Journey::masquerades_for(const Endpoint& endpoint) const {
 }
 
 Explainer::Explainer(const Plan& plan, const ModeProfile& profile) : plan_(plan), profile_(profile) {
-    for (const auto& [name, service_port] : plan.service_ports)
+    for (const auto& [name, service_port] : plan.service_ports) {
         for (const auto& destination : service_port->destinations)
             owners_[destination.key] = {service_port, &destination};
+        for (const auto& claimed : service_port->refused) refused_.try_emplace(claimed.key, service_port);
+    }
 }
 
 SourceClass Explainer::classify(const Flow& flow) const {
@@ -89,6 +91,11 @@ Journey Explainer::explain(const Flow& flow) const {
     const Owned* owned = find(flow);
     if (owned == nullptr) {
         explain_unowned(journey);
+        const auto refused = refused_.find({false, flow.destination, flow.protocol, flow.port});
+        if (journey.verdict == Verdict::kNotOurs && refused != refused_.end()) {
+            journey.reason = Reason::kRefusedAddress;
+            journey.service_port = refused->second;
+        }
         return journey;
     }
     const Destination& destination = *owned->destination;

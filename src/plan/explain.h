@@ -38,6 +38,7 @@ enum class Reason : std::uint8_t {
     kSourceNotAllowed,      // dropped: loadBalancerSourceRanges
     kUnknownPort,           // rejected: a cluster IP on a port that nobody owns
     kUnallocatedClusterIp,  // dropped: in a ServiceCIDR, owned by no Service
+    kRefusedAddress,        // not ours: a Service asks for it, but its namespace may not
     kUnknownDestination,    // not ours
 };
 
@@ -46,7 +47,8 @@ struct Journey {
     SourceClass source_class = SourceClass::kOutside;
     Verdict verdict = Verdict::kNotOurs;
     Reason reason = Reason::kUnknownDestination;
-    // The destination that matched and its service port; absent when none did.
+    // The destination that matched and its service port; absent when none did. With kRefusedAddress there is only the
+    // service port, the one that asks.
     std::optional<Destination> destination;
     ServicePortPlanPtr service_port;
     PoolScope scope = PoolScope::kCluster;
@@ -76,6 +78,7 @@ class Explainer {
     const Plan& plan_;
     const ModeProfile& profile_;
     std::unordered_map<DestinationKey, Owned> owners_;
+    std::unordered_map<DestinationKey, ServicePortPlanPtr> refused_;
 };
 
 }  // namespace ghostip::plan

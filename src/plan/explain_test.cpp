@@ -36,6 +36,7 @@ std::string text(const Journey& journey) {
         case Reason::kSourceNotAllowed: return "dropped: source";
         case Reason::kUnknownPort: return "rejected: unknown port";
         case Reason::kUnallocatedClusterIp: return "dropped: unallocated";
+        case Reason::kRefusedAddress:
         case Reason::kUnknownDestination: return "not ours";
     }
     std::string result;
@@ -364,14 +365,19 @@ TEST(Explain, AddressesBeforeNodePorts) {
     expect_flows(planner, {{kOutside, kThisNode, 3001, "10.180.0.2:80 masq"}});
 }
 
-// What nobody owns is only refused where it would leave the node again.
+// A cluster IP that is an address of the node, too: an unknown port of it is only refused where the packet would leave
+// the node again. And a service range that holds the node's own address is not dropped.
 TEST(Explain, UnownedAddressesOfTheNodeItself) {
     NodePlanner planner;
-    static_cast<void>(planner.apply({put(service("svc", "172.30.0.41", {service_port("p", 80)})),
-                                     put(api::ServiceCidr{"c", cidrs({"192.168.0.0/24"})})}));
+    static_cast<void>(planner.apply({put(service("svc", "192.168.0.2", {service_port("p", 80)})),
+                                     put(api::ServiceCidr{"c", cidrs({"192.168.0.0/24"})}),
+                                     put(api::ServiceCidr{"d", cidrs({"172.30.0.0/16"})})}));
     expect_flows(planner, {{kOutside, kThisNode, 22, "not ours"},
-                           {kOutside, "192.168.0.3", 22, "dropped: unallocated"},
-                           {kThisNode, "192.168.0.3", 22, "dropped: unallocated"}});
+                           {kThisNode, kThisNode, 22, "rejected: unknown port"},
+                           {kOutside, "192.168.0.3", 22, "not ours"},
+                           {kThisNode, "192.168.0.3", 22, "not ours"},
+                           {kOutside, "172.30.0.3", 22, "dropped: unallocated"},
+                           {kThisNode, "172.30.0.3", 22, "dropped: unallocated"}});
 }
 
 }  // namespace

@@ -67,6 +67,39 @@ NodePortAddresses node_port_addresses(const NodeSettings& settings, const ModePr
     return result;
 }
 
+// Everything that is known to live on or next to this node. Other families do no harm: they are in no range.
+RangeOccupants occupants(const NodeSettings& settings, const api::Node* node, const HostFacts& host,
+                         const ClusterFacts& cluster, const NodeRules& rules) {
+    RangeOccupants all;
+    all.node = rules.addresses;
+    if (rules.node_ip) all.node.push_back(*rules.node_ip);
+    if (node != nullptr)
+        for (const auto& entry : node->addresses) all.node.push_back(entry.address);
+    all.gateways = host.gateways;
+    all.api_servers = settings.api_servers;
+    all.api_servers.insert(all.api_servers.end(), cluster.api_servers.begin(), cluster.api_servers.end());
+    if (node != nullptr) all.pod_ranges = node->pod_cidrs;
+    all.pods = cluster.local_pods;
+    return all;
+}
+
+void divide_service_ranges(const NodeSettings& settings, const api::Node* node, const HostFacts& host,
+                           const ClusterFacts& cluster, NodeRules& rules, net::Family family) {
+    std::vector<net::Prefix> ranges;
+    std::copy_if(cluster.service_cidrs.begin(), cluster.service_cidrs.end(), std::back_inserter(ranges),
+                 [&](const auto& range) { return range.family() == family; });
+    if (ranges.empty()) return;
+    std::sort(ranges.begin(), ranges.end());
+    ranges.erase(std::unique(ranges.begin(), ranges.end()), ranges.end());
+    const RangeOccupants all = occupants(settings, node, host, cluster, rules);
+    for (const auto& range : ranges) {
+        if (const auto occupied = find_occupant(range, all))
+            rules.undropped.push_back(*occupied);
+        else
+            rules.service_cidrs.push_back(range);
+    }
+}
+
 }  // namespace
 
 const ModeProfile& nftables_profile() {
@@ -96,7 +129,7 @@ std::optional<net::IpAddress> node_ip(const NodeSettings& settings, const api::N
 }
 
 NodeRules node_rules(const NodeSettings& settings, const ModeProfile& profile, const api::Node* node,
-                     const HostFacts& host, const std::vector<net::Prefix>& service_cidrs, net::Family family) {
+                     const HostFacts& host, const ClusterFacts& cluster, net::Family family) {
     NodeRules rules;
     rules.detector = detector(settings, node, family);
     rules.masquerade_all = settings.masquerade_all;
@@ -107,12 +140,7 @@ NodeRules node_rules(const NodeSettings& settings, const ModeProfile& profile, c
     rules.addresses.erase(std::unique(rules.addresses.begin(), rules.addresses.end()), rules.addresses.end());
     rules.node_ip = node_ip(settings, node, host, family);
     rules.node_ports = node_port_addresses(settings, profile, rules.node_ip, rules.addresses, family);
-    if (profile.drops_unallocated_cluster_ips)
-        for (const auto& cidr : service_cidrs)
-            if (cidr.family() == family) rules.service_cidrs.push_back(cidr);
-    std::sort(rules.service_cidrs.begin(), rules.service_cidrs.end());
-    rules.service_cidrs.erase(std::unique(rules.service_cidrs.begin(), rules.service_cidrs.end()),
-                              rules.service_cidrs.end());
+    if (profile.drops_unallocated_cluster_ips) divide_service_ranges(settings, node, host, cluster, rules, family);
     return rules;
 }
 

@@ -1,4 +1,4 @@
-// What the plan knows of the node it is made for: settings (flags), facts from the Node object, facts from the host.
+// What the plan knows of the node it is made for: settings (flags), facts from the Node object, the host, the cluster.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include "api/objects.h"
 #include "net/address.h"
 #include "net/prefix.h"
+#include "plan/service_range.h"
 
 namespace ghostip::plan {
 
@@ -29,6 +30,12 @@ struct ModeProfile {
 // KubeProxyConfiguration detectLocalMode.
 enum class DetectLocalMode : std::uint8_t { kClusterCidr, kNodeCidr, kBridgeInterface, kInterfaceNamePrefix };
 
+// Where external IPs and load-balancer IPs may come from.
+struct ExternalRange {
+    std::string namespace_;  // empty: for Services of every namespace
+    net::Prefix range;
+};
+
 // From flags or the configuration file; constant while the process runs.
 struct NodeSettings {
     std::string node_name;  // lower-case
@@ -41,11 +48,16 @@ struct NodeSettings {
     bool node_ports_on_primary = false;  // the word "primary"
     std::vector<net::Prefix> node_port_ranges;
     std::optional<net::IpAddress> bind_address;  // counts as this node's address when it is a specific one
+    // Not empty: external and load-balancer IPs outside of these are refused, in both families (CVE-2020-8554).
+    std::vector<ExternalRange> external_ranges;
+    // Where the source reaches the API server; not a cluster IP, which a Service owns and nothing drops.
+    std::vector<net::IpAddress> api_servers;
 };
 
 // From the machine.
 struct HostFacts {
-    std::vector<net::IpAddress> addresses;  // of all interfaces, loopback included
+    std::vector<net::IpAddress> addresses;      // of all interfaces, loopback included
+    std::vector<net::IpAddress> gateways = {};  // next hops of its routes
 
     friend bool operator==(const HostFacts&, const HostFacts&) = default;
 };
@@ -69,6 +81,13 @@ struct NodePortAddresses {
     friend bool operator==(const NodePortAddresses&, const NodePortAddresses&) = default;
 };
 
+// From the cluster's objects, of both families.
+struct ClusterFacts {
+    std::vector<net::Prefix> service_cidrs;
+    std::vector<net::IpAddress> api_servers;  // endpoints of Service default/kubernetes
+    const LocalPods* local_pods = nullptr;    // null: none are known
+};
+
 // What holds for the whole node in one family.
 struct NodeRules {
     LocalDetector detector;
@@ -76,6 +95,7 @@ struct NodeRules {
     std::uint32_t masquerade_mark = 0x4000;  // exactly one bit
     NodePortAddresses node_ports;
     std::vector<net::Prefix> service_cidrs;  // sorted; addresses nobody owns in them are dropped
+    std::vector<UndroppedRange> undropped;   // the other service ranges, sorted, with the reason
     std::vector<net::IpAddress> addresses;   // of this node (type local), sorted
     std::optional<net::IpAddress> node_ip;   // this node's own address in the family
 
@@ -89,7 +109,6 @@ struct NodeRules {
 
 // `node` may be null: not known (yet).
 [[nodiscard]] NodeRules node_rules(const NodeSettings& settings, const ModeProfile& profile, const api::Node* node,
-                                   const HostFacts& host, const std::vector<net::Prefix>& service_cidrs,
-                                   net::Family family);
+                                   const HostFacts& host, const ClusterFacts& cluster, net::Family family);
 
 }  // namespace ghostip::plan

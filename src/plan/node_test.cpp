@@ -97,6 +97,9 @@ TEST(NodePortAddresses, Primary) {
         {"the default of nftables", false, {"192.168.0.2", "2001:db8::1"}, {"192.168.0.2"}, {"2001:db8::1"}},
         {"a node with IPv4 only closes IPv6", true, {"192.168.0.2"}, {"192.168.0.2"}, {}},
         {"nothing known closes both", true, {}, {}, {}},
+        {"a node with IPv6 only closes IPv4", true, {"2001:db8::1"}, {}, {"2001:db8::1"}},
+        {"the second family by default", false, {"192.168.0.2"}, {"192.168.0.2"}, {}},
+        {"an address that this host has not is not opened", true, {"203.0.113.9", "2001:db8::1"}, {}, {"2001:db8::1"}},
         {"a loopback address is no address", true, {"127.0.0.1", "::1"}, {}, {}},
     };
     for (const auto& c : cases) {
@@ -203,17 +206,16 @@ TEST(NodeRules, TheRest) {
     NodeSettings settings;
     settings.masquerade_all = true;
     settings.masquerade_bit = 31;
-    const auto rules =
-        node_rules(settings, nftables_profile(), nullptr, host(),
-                   cidrs({"172.30.0.0/16", "fd00:30::/112", "10.96.0.0/12", "172.30.0.0/16"}), Family::kIpv4);
+    ClusterFacts cluster;
+    cluster.service_cidrs = cidrs({"172.30.0.0/16", "fd00:30::/112", "10.96.0.0/12", "172.30.0.0/16"});
+    const auto rules = node_rules(settings, nftables_profile(), nullptr, host(), cluster, Family::kIpv4);
     EXPECT_TRUE(rules.masquerade_all);
     EXPECT_EQ(rules.masquerade_mark, 0x80000000U);
     EXPECT_THAT(texts(rules.addresses), ElementsAre("10.20.30.51", "100.200.201.1", "127.0.0.1"))
         << "sorted, each once, own family";
     EXPECT_THAT(texts(rules.service_cidrs), ElementsAre("10.96.0.0/12", "172.30.0.0/16"));
-    EXPECT_THAT(
-        node_rules(settings, kAllByDefault, nullptr, host(), cidrs({"172.30.0.0/16"}), Family::kIpv4).service_cidrs,
-        IsEmpty())
+    EXPECT_THAT(rules.undropped, IsEmpty());
+    EXPECT_THAT(node_rules(settings, kAllByDefault, nullptr, host(), cluster, Family::kIpv4).service_cidrs, IsEmpty())
         << "a mode that does not drop what nobody owns";
     EXPECT_EQ(node_rules({}, nftables_profile(), nullptr, {}, {}, Family::kIpv4).masquerade_mark, 0x4000U);
 }

@@ -63,6 +63,14 @@ struct DestinationKey {
     friend auto operator<=>(const DestinationKey&, const DestinationKey&) = default;
 };
 
+// A destination that somebody asks for.
+struct Claimed {
+    DestinationKind kind = DestinationKind::kClusterIp;
+    DestinationKey key;
+
+    friend bool operator==(const Claimed&, const Claimed&) = default;
+};
+
 struct Destination {
     DestinationKind kind = DestinationKind::kClusterIp;
     DestinationKey key;
@@ -75,6 +83,14 @@ struct Destination {
     friend bool operator==(const Destination&, const Destination&) = default;
 };
 
+// Who answers a packet, or where one was sent.
+struct AddressPort {
+    net::IpAddress address;
+    std::uint16_t port = 0;
+
+    friend auto operator<=>(const AddressPort&, const AddressPort&) = default;
+};
+
 // Everything about one service port on this node.
 struct ServicePortPlan {
     ServicePortName name;
@@ -82,6 +98,10 @@ struct ServicePortPlan {
     Pool cluster;
     Pool local;
     std::vector<Destination> destinations;  // those it owns, ordered by kind and key
+    std::vector<Claimed> refused;           // outside of NodeSettings::external_ranges; for explain
+    // UDP only: all endpoints that still serve, wherever and whether or not new flows are sent there, sorted. A flow
+    // that one of them answers is left alone (stale_flows.h). No rule is made of it.
+    std::vector<AddressPort> serving;
 
     [[nodiscard]] const Pool& pool(PoolScope scope) const { return scope == PoolScope::kCluster ? cluster : local; }
     friend bool operator==(const ServicePortPlan&, const ServicePortPlan&) = default;
@@ -178,6 +198,13 @@ struct std::hash<ghostip::plan::DestinationKey> {
         return std::hash<ghostip::net::IpAddress>{}(key.address) * 31 + (static_cast<std::size_t>(key.port) << 9 |
                                                                          static_cast<std::size_t>(key.protocol) << 1 |
                                                                          (key.node_port ? 1U : 0U));
+    }
+};
+
+template <>
+struct std::hash<ghostip::plan::AddressPort> {
+    std::size_t operator()(const ghostip::plan::AddressPort& end) const noexcept {
+        return std::hash<ghostip::net::IpAddress>{}(end.address) * 31 + end.port;
     }
 };
 

@@ -4,6 +4,7 @@
 #include <tuple>
 #include <utility>
 
+#include "plan/external_range.h"
 #include "plan/treatment.h"
 
 namespace ghostip::plan {
@@ -39,6 +40,11 @@ struct Planner::NetChanges {
 
 namespace {
 
+// The API server as a Service of its own cluster.
+bool is_api_server(const api::EndpointSlice& slice) {
+    return slice.namespace_ == "default" && slice.service_name == "kubernetes";
+}
+
 std::string object_id(const api::ObjectKey& key) { return key.namespace_ + "/" + key.name; }
 
 template <typename T>
@@ -46,9 +52,18 @@ std::shared_ptr<const T> as(const std::optional<api::Object>& object) {
     return object ? std::get<std::shared_ptr<const T>>(*object) : nullptr;
 }
 
+std::vector<AddressPort> serving(const std::vector<Candidate>& candidates) {
+    std::vector<AddressPort> result;
+    for (const auto& candidate : candidates)
+        if (candidate.serving) result.push_back({candidate.endpoint.address, candidate.endpoint.port});
+    // No two candidates have the same end, but their order is that of text.
+    std::sort(result.begin(), result.end());
+    return result;
+}
+
 // Changes a reference count; true if the entry came or went.
-template <typename Key>
-bool change_count(std::unordered_map<Key, std::uint32_t>& counts, const Key& key, bool up) {
+template <typename Counts>
+bool change_count(Counts& counts, const typename Counts::key_type& key, bool up) {
     if (up) return ++counts[key] == 1;
     const auto found = counts.find(key);
     if (found == counts.end() || --found->second > 0) return false;
@@ -78,6 +93,7 @@ Delta Planner::apply(const std::vector<api::Change>& changes) {
 }
 
 Delta Planner::set_host(HostFacts host) {
+    rules_due_ = rules_due_ || !(host == host_);
     host_ = std::move(host);
     return settle({});
 }
@@ -130,10 +146,14 @@ void Planner::take_service(const api::Change& change, Dirty& dirty) {
 
 void Planner::take_slice(const api::Change& change, Dirty& dirty) {
     const std::string id = object_id(change.key);
+    const auto known = slices_.find(id);
+    const auto before = known == slices_.end() ? nullptr : known->second;
     detach_slice(id, dirty);
     const auto slice = as<api::EndpointSlice>(change.object);
     const auto wanted = family_ == net::Family::kIpv4 ? api::AddressType::kIpv4 : api::AddressType::kIpv6;
     if (!slice || slice->address_type != wanted || slice->service_name.empty()) return;
+    note_refusals(before.get(), *slice, refusals_);
+    count_for_rules(*slice, true);
     const ServiceName name{slice->namespace_, slice->service_name};
     auto& state = services_[name];
     if (!state) state = std::make_unique<ServiceState>();
@@ -148,12 +168,23 @@ void Planner::detach_slice(const std::string& slice_id, Dirty& dirty) {
     const ServiceName name{known->second->namespace_, known->second->service_name};
     auto& slices = services_.at(name)->slices;
     slices.erase(std::remove(slices.begin(), slices.end(), known->second), slices.end());
+    count_for_rules(*known->second, false);
     slices_.erase(known);
     dirty.insert(name);
 }
 
+void Planner::count_for_rules(const api::EndpointSlice& slice, bool present) {
+    if (is_api_server(slice)) rules_due_ = true;
+    const auto here = std::find(slice.node_names.begin(), slice.node_names.end(), settings_.node_name);
+    if (here == slice.node_names.end() || settings_.node_name.empty()) return;
+    const auto index = static_cast<std::uint16_t>(here - slice.node_names.begin());
+    for (const auto& endpoint : slice.endpoints)
+        if (endpoint.node == index && change_count(local_pods_, endpoint.address, present)) rules_due_ = true;
+}
+
 void Planner::take_node(const api::Change& change, Dirty& dirty) {
     if (change.key.name != settings_.node_name) return;
+    rules_due_ = true;
     const std::string zone_before = node_ ? node_->zone : "";
     node_ = as<api::Node>(change.object);
     // Hints are read against the zone: every service may choose anew.
@@ -162,6 +193,7 @@ void Planner::take_node(const api::Change& change, Dirty& dirty) {
 }
 
 void Planner::take_service_cidr(const api::Change& change) {
+    rules_due_ = true;
     if (change.object)
         service_cidrs_[change.key.name] = as<api::ServiceCidr>(change.object);
     else
@@ -169,10 +201,15 @@ void Planner::take_service_cidr(const api::Change& change) {
 }
 
 void Planner::update_node_rules(Delta& delta) {
-    std::vector<net::Prefix> cidrs;
+    if (!std::exchange(rules_due_, false)) return;
+    ClusterFacts cluster;
     for (const auto& [name, object] : service_cidrs_)
-        cidrs.insert(cidrs.end(), object->cidrs.begin(), object->cidrs.end());
-    NodeRules rules = node_rules(settings_, profile_, node_.get(), host_, cidrs, family_);
+        cluster.service_cidrs.insert(cluster.service_cidrs.end(), object->cidrs.begin(), object->cidrs.end());
+    if (const auto found = services_.find({"default", "kubernetes"}); found != services_.end())
+        for (const auto& slice : found->second->slices)
+            for (const auto& endpoint : slice->endpoints) cluster.api_servers.push_back(endpoint.address);
+    cluster.local_pods = &local_pods_;
+    NodeRules rules = node_rules(settings_, profile_, node_.get(), host_, cluster, family_);
     if (rules_known_ && rules == rules_) return;
     delta.node_rules = {rules_, rules};
     rules_ = std::move(rules);
@@ -188,7 +225,8 @@ void Planner::update_claims(const ServiceName& name, Dirty& dirty) {
         Claims claims;
         if (!service) return claims;
         std::uint16_t index = 0;
-        for (const auto& port : service_ports(*service, family_)) {
+        for (auto& port : service_ports(*service, family_)) {
+            (void)refuse(port, settings_.external_ranges);
             for (const auto& claimed : claims_of(port))
                 claims.emplace_back(claimed.key, Claim{claimed.kind, index, &entry->first});
             ++index;
@@ -206,6 +244,8 @@ void Planner::update_claims(const ServiceName& name, Dirty& dirty) {
         if (!holds(after, claim)) remove_claim(claim.first, claim.second, dirty);
     for (const auto& claim : after)
         if (!holds(before, claim)) add_claim(claim.first, claim.second, dirty);
+    if (state.service)
+        note_refusals(state.claimed.get(), *state.service, settings_.external_ranges, family_, refusals_);
     state.claimed = state.service;
 }
 
@@ -259,9 +299,12 @@ void Planner::replan(const ServiceName& name, Delta& delta, NetChanges& net) {
     std::vector<net::IpAddress> local_ready;
     if (state.service) {
         std::uint16_t index = 0;
-        for (const auto& port : service_ports(*state.service, family_)) {
+        for (auto& port : service_ports(*state.service, family_)) {
+            auto refused = refuse(port, settings_.external_ranges);
             const auto all = candidates(state.slices, port.name.port, port.name.protocol, settings_.node_name);
             auto plan = plan_service_port(port, choose(all, port, topology), rules_, profile_);
+            if (port.name.protocol == net::Protocol::kUdp) plan.serving = serving(all);
+            plan.refused = std::move(refused);
             std::erase_if(plan.destinations, [&](const auto& d) {
                 return !owns(d.key, Claim{d.kind, index, &entry->first});
             });
@@ -314,6 +357,7 @@ void Planner::replan(const ServiceName& name, Delta& delta, NetChanges& net) {
         }
     }
     if (health_check != state.health_check) delta.health_checks.push_back({name, state.health_check, health_check});
+    service_port_count_ += planned.size() - state.planned.size();
     state.planned = std::move(planned);
     state.health_check = health_check;
 }
@@ -337,5 +381,7 @@ Plan Planner::plan() const {
 }
 
 std::vector<Conflict> Planner::take_conflicts() { return std::exchange(conflicts_, {}); }
+
+std::vector<Refusal> Planner::take_refusals() { return std::exchange(refusals_, {}); }
 
 }  // namespace ghostip::plan

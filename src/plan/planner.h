@@ -12,6 +12,7 @@
 
 #include "api/objects.h"
 #include "plan/plan.h"
+#include "plan/refusal.h"
 
 namespace ghostip::plan {
 
@@ -36,12 +37,15 @@ class Planner {
     // Takes changes of any kind (those that do not matter here are ignored) and returns what they change in the plan.
     // The first call also yields the node rules.
     [[nodiscard]] Delta apply(const std::vector<api::Change>& changes);
-    // The host's addresses changed.
+    // The host's addresses or gateways changed.
     [[nodiscard]] Delta set_host(HostFacts host);
 
     // A copy of the plan as it is; costs the size of the cluster.
     [[nodiscard]] Plan plan() const;
+    // How many service ports the plan has.
+    [[nodiscard]] std::size_t service_port_count() const { return service_port_count_; }
     [[nodiscard]] std::vector<Conflict> take_conflicts();
+    [[nodiscard]] std::vector<Refusal> take_refusals();
     [[nodiscard]] const PlannerStats& stats() const { return stats_; }
     [[nodiscard]] const ModeProfile& profile() const { return profile_; }
 
@@ -58,6 +62,8 @@ class Planner {
     void take_node(const api::Change& change, Dirty& dirty);
     void take_service_cidr(const api::Change& change);
     void detach_slice(const std::string& slice_id, Dirty& dirty);
+    // What of a slice the node's rules depend on.
+    void count_for_rules(const api::EndpointSlice& slice, bool present);
 
     // What a dirty service wants to own, and who owns it.
     void update_claims(const ServiceName& name, Dirty& dirty);
@@ -77,8 +83,10 @@ class Planner {
     HostFacts host_;
     std::shared_ptr<const api::Node> node_;
     std::unordered_map<std::string, std::shared_ptr<const api::ServiceCidr>> service_cidrs_;
+    LocalPods local_pods_;
     NodeRules rules_;
     bool rules_known_ = false;
+    bool rules_due_ = true;  // something that they depend on may have changed
 
     std::unordered_map<ServiceName, std::unique_ptr<ServiceState>> services_;
     std::unordered_map<std::string, std::shared_ptr<const api::EndpointSlice>> slices_;  // by namespace/name
@@ -87,6 +95,8 @@ class Planner {
     std::unordered_map<net::IpAddress, std::uint32_t> cluster_ips_;
     std::unordered_map<Hairpin, std::uint32_t> hairpins_;
     std::vector<Conflict> conflicts_;
+    std::vector<Refusal> refusals_;
+    std::size_t service_port_count_ = 0;
     PlannerStats stats_;
 };
 

@@ -7,6 +7,7 @@
 #include <rapidcheck.h>
 #include <rapidcheck/gtest.h>
 
+#include "plan/external_range.h"
 #include "plan/planner.h"
 #include "plan/treatment.h"
 #include "plan/world_testing.h"
@@ -235,7 +236,8 @@ RC_GTEST_PROP(PlannerProperties, EveryDestinationHasTheRightOwner, (const Comman
             const auto* found = std::get_if<std::shared_ptr<const api::Service>>(&object);
             if (found == nullptr) continue;
             std::size_t index = 0;
-            for (const auto& port : service_ports(**found, step.world.family())) {
+            for (auto& port : service_ports(**found, step.world.family())) {
+                static_cast<void>(refuse(port, step.world.settings().external_ranges));
                 for (const auto& claim : claims_of(port)) {
                     const Claimant claimant{claim.kind, port.name.service, index, port.name};
                     const auto [place, free] = expected.try_emplace(claim.key, claimant);
@@ -262,6 +264,40 @@ RC_GTEST_PROP(PlannerProperties, EveryDestinationHasTheRightOwner, (const Comman
     });
 }
 
+// Of a range that is dropped, nothing that lives on or next to this node is a part, looked for the slow way; and every
+// range is either dropped or said not to be.
+RC_GTEST_PROP(PlannerProperties, NothingOfThisNodeIsDropped, (const Commands& commands, std::uint32_t seed)) {
+    World world(any_family(), seed);
+    run(world, commands, [](const Step& step) {
+        const NodeRules& rules = step.after.node;
+        std::vector<net::IpAddress> occupied = step.world.host().addresses;
+        const auto add = [&](const std::vector<net::IpAddress>& more) {
+            occupied.insert(occupied.end(), more.begin(), more.end());
+        };
+        add(step.world.host().gateways);
+        add(step.world.settings().api_servers);
+        std::set<net::Prefix> ranges;
+        for (const auto& [key, object] : step.world.objects()) {
+            if (const auto* cidr = std::get_if<std::shared_ptr<const api::ServiceCidr>>(&object))
+                for (const auto& range : (*cidr)->cidrs)
+                    if (range.family() == step.world.family()) ranges.insert(range);
+            const auto* slice = std::get_if<std::shared_ptr<const api::EndpointSlice>>(&object);
+            if (slice == nullptr || (*slice)->address_type == api::AddressType::kOther) continue;
+            if ((*slice)->service_name.empty()) continue;
+            const bool api_server = (*slice)->namespace_ == "default" && (*slice)->service_name == "kubernetes";
+            for (const auto& endpoint : (*slice)->endpoints)
+                if (api_server || (endpoint.node != api::Endpoint::kNone &&
+                                   (*slice)->node_names[endpoint.node] == step.world.settings().node_name))
+                    occupied.push_back(endpoint.address);
+        }
+        for (const auto& range : rules.service_cidrs)
+            for (const auto& address : occupied) RC_ASSERT(!range.contains(address));
+        for (const auto& range : rules.undropped) RC_ASSERT(ranges.contains(range.range));
+        RC_ASSERT(rules.service_cidrs.size() + rules.undropped.size() == ranges.size());
+        for (const auto& range : rules.service_cidrs) RC_ASSERT(ranges.contains(range));
+    });
+}
+
 // Properties about nothing hold for everything: the worlds must hold what they are about.
 TEST(RandomWorlds, HoldWhatTheyAreAbout) {
     std::size_t conflicts = 0;
@@ -271,6 +307,10 @@ TEST(RandomWorlds, HoldWhatTheyAreAbout) {
     std::size_t sticky = 0;
     std::size_t health_checks = 0;
     std::size_t dropped = 0;
+    std::size_t refused = 0;
+    std::size_t refusals = 0;
+    std::size_t dropped_ranges = 0;
+    std::map<Occupant, std::size_t> undropped;
     std::mt19937 random(1);
     for (std::uint32_t seed = 0; seed < 300; ++seed) {
         World world(seed % 2 == 0 ? net::Family::kIpv4 : net::Family::kIpv6, seed);
@@ -278,14 +318,22 @@ TEST(RandomWorlds, HoldWhatTheyAreAbout) {
             world.change({Command::What::kService, false, false, i, static_cast<std::uint32_t>(random())});
             world.change({Command::What::kSlice, false, false, i, static_cast<std::uint32_t>(random())});
         }
+        for (std::uint8_t i = 0; i < 2; ++i)
+            world.change({Command::What::kServiceCidr, false, false, i, static_cast<std::uint32_t>(random())});
+        if (seed % 3 == 0) world.change({Command::What::kNode, false, false, 0, static_cast<std::uint32_t>(random())});
+        if (seed % 5 == 0) world.change({Command::What::kHost, false, false, 0, static_cast<std::uint32_t>(random())});
         const auto planner = planner_for(world);
         static_cast<void>(planner->apply(all_of(world)));
         const Plan plan = planner->plan();
+        refusals += planner->take_refusals().size();
+        dropped_ranges += plan.node.service_cidrs.size();
+        for (const auto& range : plan.node.undropped) ++undropped[range.occupant];
         conflicts += planner->take_conflicts().size();
         for (const auto& [hairpin, users] : plan.hairpins) hairpins += users > 1 ? 1 : 0;
         health_checks += plan.health_checks.size();
         for (const auto& [name, port] : plan.service_ports) {
             local_pools += port->local.empty() ? 0 : 1;
+            refused += port->refused.size();
             sticky += port->affinity_seconds != 0 && !port->cluster.empty() ? 1 : 0;
             for (const auto& destination : port->destinations) {
                 filtered += destination.allowed_sources.empty() ? 0 : 1;
@@ -296,8 +344,12 @@ TEST(RandomWorlds, HoldWhatTheyAreAbout) {
     const std::map<std::string, std::size_t> counts{{"conflicts", conflicts},     {"shared hairpins", hairpins},
                                                     {"local pools", local_pools}, {"filtered", filtered},
                                                     {"sticky", sticky},           {"health checks", health_checks},
-                                                    {"dropped", dropped}};
+                                                    {"dropped", dropped},         {"refused", refused},
+                                                    {"refusals", refusals},       {"dropped ranges", dropped_ranges}};
     for (const auto& [what, count] : counts) EXPECT_GE(count, 50U) << what;
+    for (const auto occupant :
+         {Occupant::kNode, Occupant::kGateway, Occupant::kApiServer, Occupant::kPodRange, Occupant::kPod})
+        EXPECT_GE(undropped[occupant], 3U) << static_cast<int>(occupant);
 }
 
 }  // namespace

@@ -15,11 +15,7 @@ namespace ghostip::plan {
 [[nodiscard]] ServicePortPlan plan_service_port(const ServicePort& port, Choice choice, const NodeRules& rules,
                                                 const ModeProfile& profile);
 
-// The destinations alone, as keys with their kinds.
-struct Claimed {
-    DestinationKind kind;
-    DestinationKey key;
-};
+// The destinations alone.
 [[nodiscard]] std::vector<Claimed> claims_of(const ServicePort& port);
 
 }  // namespace ghostip::plan

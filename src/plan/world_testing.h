@@ -51,6 +51,11 @@ class World {
         settings_.masquerade_all = chance(20);
         if (chance(30)) settings_.node_port_ranges = cidrs({"192.168.0.0/16", "2001:db8::/32"});
         if (chance(20)) settings_.node_port_ranges = cidrs({"0.0.0.0/0", "::/0"});
+        if (chance(20)) settings_.node_ports_on_primary = true;
+        if (chance(30))
+            settings_.external_ranges = {
+                {"", cidr("1.2.3.0/24")}, {"other", cidr("5.6.7.0/24")}, {"ns", cidr("2001:db8:f::1/128")}};
+        if (chance(10)) settings_.api_servers = ips({"172.30.0.250"});
     }
 
     [[nodiscard]] net::Family family() const { return family_; }
@@ -62,7 +67,7 @@ class World {
     std::optional<api::Change> change(const Command& command) {
         random_.seed(command.seed);
         if (command.what == Command::What::kHost) {
-            host_ = command.remove ? host_facts() : HostFacts{some(host_facts().addresses)};
+            host_ = command.remove ? host_facts() : make_host();
             return std::nullopt;
         }
         const api::Object object = make(command);
@@ -91,6 +96,13 @@ class World {
         return chance(40) ? api::TrafficPolicy::kLocal : api::TrafficPolicy::kCluster;
     }
 
+    [[nodiscard]] HostFacts make_host() {
+        HostFacts host{some(host_facts().addresses),
+                       some(ips({"192.168.0.1", "172.30.0.254", "10.97.0.1", "fe80::1", "fd00:30::fe"}))};
+        if (chance(20)) host.addresses.push_back(ip(family_ == net::Family::kIpv4 ? "172.30.0.10" : "fd00:30::10"));
+        return host;
+    }
+
     [[nodiscard]] api::Object make(const Command& command) {
         switch (command.what) {
             case Command::What::kService: return std::make_shared<const api::Service>(make_service(command.index));
@@ -98,9 +110,9 @@ class World {
             case Command::What::kNode: return std::make_shared<const api::Node>(make_node(command.index));
             default: break;
         }
-        return std::make_shared<const api::ServiceCidr>(
-            api::ServiceCidr{"cidr-" + std::to_string(command.index % 2),
-                             some(cidrs({"172.30.0.0/16", "10.96.0.0/12", "fd00:30::/112"}))});
+        return std::make_shared<const api::ServiceCidr>(api::ServiceCidr{
+            "cidr-" + std::to_string(command.index % 2),
+            some(cidrs({"172.30.0.0/16", "10.96.0.0/12", "10.180.0.0/29", "fd00:30::/112", "fd00:10::/125"}))});
     }
 
     [[nodiscard]] api::Service make_service(std::size_t index) {
@@ -149,6 +161,7 @@ class World {
             Ep ep{family_ == net::Family::kIpv4 ? "10.180.0." + number : "fd00:10::" + number,
                   pick(std::vector<std::string>{"r", "r", "r", "r", "st", "t", "u", "rt"}),
                   pick(std::vector<std::string>{"test-node", "other", ""})};
+            if (chance(3)) ep.address = family_ == net::Family::kIpv4 ? "127.0.0.1" : "fe80::5";
             if (hinted && chance(90)) ep.zones = some(std::vector<std::string>{"a", "b"});
             if (hinted && chance(30)) ep.nodes = {pick(std::vector<std::string>{"test-node", "other"})};
             endpoints.push_back(ep);
@@ -162,6 +175,10 @@ class World {
         api::EndpointSlice s =
             slice("slice-" + std::to_string(index % 8), "s" + std::to_string(owner), ports, endpoints);
         if (index % 2 == 1) s.namespace_ = "other";
+        if (index == 5 && chance(50)) {
+            s.namespace_ = "default";
+            s.service_name = "kubernetes";
+        }
         s.address_type = family_ == net::Family::kIpv4 ? api::AddressType::kIpv4 : api::AddressType::kIpv6;
         if (chance(5)) s.address_type = api::AddressType::kOther;
         if (chance(5)) s.service_name.clear();

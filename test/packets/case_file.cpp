@@ -189,6 +189,9 @@ Result<std::vector<std::string>> read_flags(const Yaml& node, const Reader& read
         else if (name == "nodeport-addresses") {
             flags.emplace_back("--nodeport-addresses");
             flags.push_back(reader.map(value.text));
+        } else if (name == "allowed-external-ips") {
+            flags.emplace_back("--allowed-external-ips");
+            flags.push_back(reader.map(value.text));
         } else if (passed_on.contains(name)) {
             flags.push_back("--" + name);
             flags.push_back(value.text);

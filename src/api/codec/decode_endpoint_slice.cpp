@@ -6,6 +6,7 @@
 #include "api/codec/names.h"
 #include "api/codec/object_decoder.h"
 #include "api/codec/values.h"
+#include "net/special_range.h"
 
 namespace ghostip::api::codec {
 namespace {
@@ -65,6 +66,11 @@ std::optional<net::IpAddress> decode_address(const Field& entry, net::Family fam
         if (!field.given()) return field.error("is not an IP address");
         const auto address = address_of(field, Unparsable::kIsError);
         if (!address) return;
+        // What the API server refuses (ValidateEndpointIP): whoever may write slices could else reach services that
+        // listen on the node's loopback or link only (CVE-2021-25737). The rest of the slice is as good as ever.
+        if (const auto special = net::special_range(*address); special != net::SpecialRange::kNone)
+            return field.notice(
+                fmt::format("is {}, which cannot be an endpoint; left out", net::special_range_text(special)));
         if (address->family() != family)
             return field.error(fmt::format("must be an {} address, as addressType says", net::family_name(family)));
         if (count == 1) first = address;

@@ -213,6 +213,30 @@ std::vector<Case> cases() {
         {"EndpointOtherFamily",
          slice(R"("addressType":"IPv4","endpoints":[{"addresses":["fd00::1"]}])"),
          {slice1 + "endpoints[0].addresses[0]: \"fd00::1\": must be an IPv4 address, as addressType says"}},
+        {"EndpointLoopback",
+         slice(R"("addressType":"IPv4","endpoints":[{"addresses":["127.0.0.1"]},{"addresses":["10.0.0.1"]}])"),
+         {"notice " + slice1 +
+          "endpoints[0].addresses[0]: \"127.0.0.1\": is a loopback address, which cannot be an endpoint; left out"}},
+        {"EndpointLinkLocal",
+         slice(R"("addressType":"IPv4","endpoints":[{"addresses":["169.254.169.254"]}])"),
+         {"notice " + slice1 +
+          "endpoints[0].addresses[0]: \"169.254.169.254\": is a link-local address, which cannot be an endpoint; left "
+          "out"}},
+        {"EndpointLinkLocalMulticast",
+         slice(R"("addressType":"IPv6","endpoints":[{"addresses":["ff02::1"]}])"),
+         {"notice " + slice1 +
+          "endpoints[0].addresses[0]: \"ff02::1\": is a link-local multicast address, which cannot be an endpoint; "
+          "left "
+          "out"}},
+        {"EndpointUnspecified",
+         slice(R"("addressType":"IPv6","endpoints":[{"addresses":["::"]}])"),
+         {"notice " + slice1 +
+          "endpoints[0].addresses[0]: \"::\": is the unspecified address, which cannot be an endpoint; left out"}},
+        {"EndpointMappedLoopback",
+         slice(R"("addressType":"IPv6","endpoints":[{"addresses":["::ffff:127.0.0.1"]}])"),
+         {"notice " + slice1 +
+          "endpoints[0].addresses[0]: \"::ffff:127.0.0.1\": is a loopback address, which cannot be an endpoint; left "
+          "out"}},
         {"EndpointAddressesText",
          slice(R"("addressType":"IPv4","endpoints":[{"addresses":"10.0.0.1"}])"),
          {slice1 + "endpoints[0].addresses: \"10.0.0.1\": must be a list"}},
@@ -304,6 +328,17 @@ TEST(SliceLimits, RefusesMoreEndpointsThanTheApiServer) {
     EXPECT_THAT(
         decode_text(with(R"(,{"addresses":["10.0.0.1"]})"), Format::kJson).lines(),
         ElementsAre("f:1: EndpointSlice default/web-1: endpoints: a list: must not have more than 1000 entries"));
+}
+
+// CVE-2021-25737: such an endpoint goes, the others stay.
+TEST(SliceLimits, LeavesOutOnlyEndpointsOfLoopbackAndLink) {
+    const auto got = decode_text(slice(R"("addressType":"IPv4","endpoints":[{"addresses":["127.0.0.1"]},)"
+                                       R"({"addresses":["10.0.0.1"]},{"addresses":["224.0.0.251"]},)"
+                                       R"({"addresses":["10.0.0.2","127.0.0.1"]}])"),
+                                 Format::kJson);
+    std::vector<std::string> left;
+    for (const auto& endpoint : got.only<EndpointSlice>().endpoints) left.push_back(endpoint.address.text());
+    EXPECT_THAT(left, ElementsAre("10.0.0.1", "10.0.0.2"));
 }
 
 }  // namespace

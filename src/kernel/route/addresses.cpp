@@ -1,6 +1,7 @@
 #include "kernel/route/addresses.h"
 
 #include <ifaddrs.h>
+#include <libmnl/libmnl.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
@@ -9,7 +10,25 @@
 
 #include <array>
 
+#include "kernel/route/gateways.h"
+
 namespace ghostip::kernel::route {
+namespace {
+
+// Does the message say that addresses may have changed, or the gateways, of which `seen` are known?
+bool matters(const nlmsghdr* message, std::set<net::IpAddress>& seen) {
+    if (message->nlmsg_type == RTM_NEWADDR || message->nlmsg_type == RTM_DELADDR) return true;
+    const auto news = route_news(message);
+    if (!news) return false;
+    if (news->removed) return news->is_default && !news->gateways.empty();
+    constexpr std::size_t kMostRemembered = 4096;  // of all there ever were
+    if (seen.size() > kMostRemembered) seen.clear();
+    bool any_new = false;
+    for (const auto& gateway : news->gateways) any_new = seen.insert(gateway).second || any_new;
+    return any_new;
+}
+
+}  // namespace
 
 Result<std::vector<net::IpAddress>> interface_addresses() {
     ifaddrs* list = nullptr;
@@ -33,12 +52,36 @@ Result<std::vector<net::IpAddress>> interface_addresses() {
 Result<AddressWatch> AddressWatch::open() {
     Fd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
     if (!socket) return fail_errno("open a route netlink socket");
+    // Room for a burst: a thousand pods that come at once are more than the default holds (Linux 6.1: 208 KiB), and
+    // what is lost has to be taken for a change. Not being allowed to have it does no harm.
+    constexpr int kBurstBytes = 4 << 20;
+    (void)::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUFFORCE, &kBurstBytes, sizeof kBurstBytes);
     sockaddr_nl local{};
     local.nl_family = AF_NETLINK;
-    local.nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
+    local.nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
     if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&local), sizeof local) < 0)
-        return fail_errno("subscribe to address changes");
+        return fail_errno("subscribe to changes of addresses and routes");
     return AddressWatch(std::move(socket));
+}
+
+// Everything that waits to be read, but no more than a thousand answers at once: who waits may have to stop.
+bool AddressWatch::read_news() {
+    constexpr int kMostAnswers = 1000;
+    bool changed = false;
+    alignas(nlmsghdr) std::array<char, 16384> buffer{};
+    for (int i = 0; i < kMostAnswers; ++i) {
+        const auto size = ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
+        if (size < 0 && errno == ENOBUFS) {
+            changed = true;  // something was lost: it may have been anything
+            continue;
+        }
+        if (size <= 0) break;
+        int left = static_cast<int>(size);
+        for (const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.data()); mnl_nlmsg_ok(message, left);
+             message = mnl_nlmsg_next(message, &left))
+            changed = matters(message, gateways_) || changed;
+    }
+    return changed;
 }
 
 bool AddressWatch::wait(int stop_fd) {
@@ -50,11 +93,7 @@ bool AddressWatch::wait(int stop_fd) {
         }
         if (fds[1].revents != 0) return false;
         if (fds[0].revents == 0) continue;
-        // What exactly changed does not matter; a lost notification (ENOBUFS) is a change too.
-        std::array<char, 8192> buffer{};
-        while (::recv(socket_.get(), buffer.data(), buffer.size(), 0) > 0) {
-        }
-        return true;
+        if (read_news()) return true;
     }
 }
 
