@@ -1,20 +1,24 @@
 #include "agent/agent.h"
 
-#include <malloc.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
-#include <optional>
 
 #include "agent/modes.h"
+#include "agent/neighbours.h"
 #include "base/log.h"
+#include "kernel/conntrack/linux.h"
 #include "kernel/route/addresses.h"
+#include "kernel/route/gateways.h"
 
 namespace ghostip::agent {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::minutes kNeighboursInterval{10};
 
 // IPv6 can be compiled in and still be switched off.
 bool family_enabled(net::Family family) {
@@ -29,27 +33,45 @@ plan::HostFacts host_facts() {
     auto addresses = kernel::route::interface_addresses();
     if (!addresses)
         log::warning("{}; node ports will only be open on the Node's own addresses", addresses.error().message);
-    return {addresses.value_or({})};
+    auto gateways = kernel::route::gateways();
+    if (!gateways)
+        log::warning("{}; a service range that holds a gateway will not be noticed", gateways.error().message);
+    return {addresses.value_or({}), gateways.value_or({})};
 }
 
-double milliseconds_since(Clock::time_point start) {
-    return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+std::unique_ptr<FlowCleaner> open_flow_cleaner() {
+    auto conntrack = kernel::conntrack::LinuxConntrack::open();
+    if (conntrack) return std::make_unique<FlowCleaner>(std::move(*conntrack));
+    log::warning("{}; UDP flows to endpoints that leave will only end by time-out", conntrack.error().message);
+    return nullptr;
 }
 
 }  // namespace
 
-Agent::Agent(AgentConfig config, api::ObjectSource& source, Health& health)
-    : config_(std::move(config)), source_(source), health_(health), stop_event_(::eventfd(0, EFD_CLOEXEC)) {}
+Agent::Agent(AgentConfig config, api::ObjectSource& source, Health& health, Metrics& metrics)
+    : config_(std::move(config)),
+      source_(source),
+      health_(health),
+      metrics_(metrics),
+      stop_event_(::eventfd(0, EFD_CLOEXEC)) {}
 
 Agent::~Agent() {
     stop();
     if (address_thread_.joinable()) address_thread_.join();
+    if (drift_thread_.joinable()) drift_thread_.join();
     source_.stop();
+    background_.stop();
 }
 
-Result<std::unique_ptr<Agent>> Agent::create(AgentConfig config, api::ObjectSource& source, Health& health) {
-    const auto* mode = config.mode;
-    std::unique_ptr<Agent> agent(new Agent(std::move(config), source, health));
+Result<std::unique_ptr<Agent>> Agent::create(AgentConfig config, api::ObjectSource& source, Health& health,
+                                             Metrics& metrics) {
+    std::unique_ptr<Agent> agent(new Agent(std::move(config), source, health, metrics));
+    RETURN_IF_ERROR(agent->open_families());
+    return agent;
+}
+
+Result<void> Agent::open_families() {
+    const auto* mode = config_.mode;
     const plan::HostFacts host = host_facts();
     std::string reasons;
     for (const auto family : net::kFamilies) {
@@ -65,12 +87,24 @@ Result<std::unique_ptr<Agent>> Agent::create(AgentConfig config, api::ObjectSour
         }
         if (!missing.empty()) continue;
         ASSIGN_OR_RETURN(auto dataplane, mode->open(family));
-        agent->proxiers_.push_back({family,
-                                    std::make_unique<plan::Planner>(family, agent->config_.node, mode->profile(), host),
-                                    std::move(dataplane)});
+        proxiers_.push_back(open_family(family, host, std::move(dataplane)));
     }
-    if (agent->proxiers_.empty()) return fail("this host cannot do {} mode: {}", mode->name, reasons);
-    return agent;
+    if (proxiers_.empty()) return fail("this host cannot do {} mode: {}", mode->name, reasons);
+    return {};
+}
+
+std::unique_ptr<Proxier> Agent::open_family(net::Family family, const plan::HostFacts& host,
+                                            std::unique_ptr<dataplane::Dataplane> dataplane) {
+    Proxier::Answers answers;
+    answers.sight = [this](net::Family of, Result<Proxier::Sight> sight) {
+        post([&](Inbox& inbox) { inbox.sights.emplace_back(of, std::move(sight)); });
+    };
+    answers.failed = [this](net::Family of, Error error) {
+        post([&](Inbox& inbox) { inbox.failures.emplace_back(of, std::move(error)); });
+    };
+    auto planner = std::make_unique<plan::Planner>(family, config_.node, config_.mode->profile(), host);
+    return std::make_unique<Proxier>(family, config_.proxier, std::move(planner), std::move(dataplane),
+                                     open_flow_cleaner(), metrics_, background_, std::move(answers));
 }
 
 void Agent::stop() {
@@ -95,82 +129,133 @@ Result<void> Agent::run_once() {
     RETURN_IF_ERROR(source_.start(queue_));
     const auto changes = wait_for_first_list();
     if (stop_) return fail("stopped before the first sync");
-    return sync(changes);
+    const auto result = sync(changes);
+    for (const auto& proxier : proxiers_) proxier->finish();
+    RETURN_IF_ERROR(result);
+    for (const auto& proxier : proxiers_)
+        if (const auto aside = proxier->dataplane().set_aside(); !aside.empty())
+            return fail("{}: {} objects were refused; all else is programmed", net::family_name(proxier->family()),
+                        aside.size());
+    return {};
 }
 
 Result<void> Agent::run() {
     RETURN_IF_ERROR(source_.start(queue_));
-    address_thread_ = std::thread([this] { watch_addresses(); });
     std::vector<api::Change> changes = wait_for_first_list();
-    bool full_sync_due = true;  // the first one is
-    Clock::time_point due_at = Clock::now();
+    if (stop_) return {};
+    start_watching();
+    static_cast<void>(sync(changes));  // it was logged, and is tried again
+    first_sync();
     while (!stop_) {
-        if (!changes.empty() || addresses_changed_ || (full_sync_due && Clock::now() >= due_at)) {
-            const auto result = sync(changes);
-            full_sync_due = !result.has_value();
-            if (result) {
-                health_.synced();
-            } else {
-                log::error("{}; rules in place stay; trying again with a full sync in {} ms", result.error().message,
-                           config_.retry_interval.count());
-                due_at = Clock::now() + config_.retry_interval;
-            }
-            std::this_thread::sleep_for(config_.min_sync_interval);
-        }
-        changes = queue_.take(full_sync_due ? config_.retry_interval : std::chrono::milliseconds(60000)).changes;
+        changes = queue_.take(until_due()).changes;
+        read_inbox();
+        if (!changes.empty() || addresses_changed_) static_cast<void>(sync(changes));
+        tick();
+        std::this_thread::sleep_for(config_.min_sync_interval);
     }
     return {};
+}
+
+// Watching starts before the first look at what the kernel holds, so that nothing is missed in between; but a start
+// writes much, of which the kernel would tell us element by element.
+void Agent::start_watching() {
+    address_thread_ = std::thread([this] { watch_addresses(); });
+    neighbours_at_ = Clock::now();
+    if (config_.mode->watch == nullptr) return;
+    std::vector<dataplane::Dataplane*> dataplanes;
+    for (const auto& proxier : proxiers_) dataplanes.push_back(&proxier->dataplane());
+    auto watch = config_.mode->watch(dataplanes);
+    auto paused = watch ? (*watch)->pause() : Result<void>();
+    if (watch && paused) {
+        drift_watch_ = std::move(*watch);
+        return;
+    }
+    post([&](Inbox& inbox) { inbox.blind = watch ? paused.error() : watch.error(); });
+}
+
+void Agent::first_sync() {
+    if (!drift_watch_) return;
+    std::uint32_t transactions = 0;
+    for (const auto& proxier : proxiers_) transactions += proxier->transactions();
+    const auto alone = drift_watch_->resume(transactions);
+    if (!alone) {
+        post([&](Inbox& inbox) { inbox.blind = alone.error(); });
+        return;
+    }
+    if (!*alone)
+        for (const auto& proxier : proxiers_) proxier->check_soon(Clock::now());
+    drift_thread_ = std::thread([this] { watch_drift(); });
 }
 
 Result<void> Agent::sync(const std::vector<api::Change>& changes) {
     const bool host_changed = addresses_changed_.exchange(false);
+    const std::optional<plan::HostFacts> host = host_changed ? std::optional(host_facts()) : std::nullopt;
     std::optional<Error> first_error;
     for (auto& proxier : proxiers_) {
-        const auto result = sync_family(proxier, changes, host_changed);
-        if (!result && !first_error) first_error = result.error().within(net::family_name(proxier.family));
+        const auto result = proxier->sync(changes, host ? &*host : nullptr, Clock::now());
+        if (!result && !first_error) first_error = result.error().within(net::family_name(proxier->family()));
     }
     if (first_error) return *first_error;
+    if (std::all_of(proxiers_.begin(), proxiers_.end(), [](const auto& proxier) { return proxier->in_sync(); }))
+        health_.synced();
     return {};
 }
 
-Result<void> Agent::sync_family(Proxier& proxier, const std::vector<api::Change>& changes, bool host_changed) {
-    const auto start = Clock::now();
-    if (host_changed && !proxier.needs_replace) {
-        const auto delta = proxier.planner->set_host(host_facts());
-        if (!delta.empty()) {
-            if (auto result = proxier.dataplane->apply(delta); !result) {
-                proxier.needs_replace = true;
-                log::warning("{}: {}", net::family_name(proxier.family), result.error().message);
-            }
-        }
-    } else if (host_changed) {
-        (void)proxier.planner->set_host(host_facts());
+void Agent::read_inbox() {
+    Inbox inbox;
+    {
+        const std::lock_guard lock(mutex_);
+        inbox = std::exchange(inbox_, {});
     }
-    const auto delta = proxier.planner->apply(changes);
-    for (const auto& conflict : proxier.planner->take_conflicts())
-        log::warning("{} is claimed by two Services: {} has it, {} does not get it", conflict.key.text(),
-                     conflict.winner.text(), conflict.loser.text());
-    const double planned = milliseconds_since(start);
-    if (proxier.needs_replace) {
-        const auto plan = proxier.planner->plan();
-        RETURN_IF_ERROR(proxier.dataplane->replace(plan));
-        proxier.needs_replace = false;
-        // A full sync needs several times the memory that stays in use; give the rest back.
-        ::malloc_trim(0);
-        log::info("{}: {} service ports in the kernel ({:.1f} ms planning, {:.1f} ms programming)",
-                  net::family_name(proxier.family), plan.service_ports.size(), planned,
-                  milliseconds_since(start) - planned);
-        return {};
+    const auto now = Clock::now();
+    if (inbox.blind)
+        log::warning("{}; foreign writes are only found by looking, every {} s", inbox.blind->message,
+                     std::chrono::duration_cast<std::chrono::seconds>(config_.proxier.blind_check_interval).count());
+    for (auto& proxier : proxiers_) {
+        const auto mine = [&](net::Family family) { return family == proxier->family(); };
+        if (inbox.blind) proxier->blind(now);
+        for (auto& write : inbox.writes)
+            if (mine(write.family)) proxier->wrote(std::move(write), now);
+        for (auto& [family, sight] : inbox.sights)
+            if (mine(family)) proxier->take_sight(std::move(sight), now);
+        for (auto& [family, error] : inbox.failures)
+            if (mine(family)) proxier->slow_work_failed(error, now);
     }
-    if (delta.empty()) return {};
-    if (auto result = proxier.dataplane->apply(delta); !result) {
-        proxier.needs_replace = true;
-        return std::move(result).error();
+    for (auto& warning : inbox.neighbours) {
+        if (std::find(neighbours_told_.begin(), neighbours_told_.end(), warning) != neighbours_told_.end()) continue;
+        log::warning("{}", warning);
+        neighbours_told_.push_back(std::move(warning));
     }
-    log::debug("{}: {} service ports changed ({:.2f} ms planning, {:.2f} ms programming)",
-               net::family_name(proxier.family), delta.service_ports.size(), planned,
-               milliseconds_since(start) - planned);
-    return {};
+}
+
+void Agent::tick() {
+    const auto now = Clock::now();
+    for (auto& proxier : proxiers_) proxier->tick(now);
+    if (std::all_of(proxiers_.begin(), proxiers_.end(), [](const auto& proxier) { return proxier->in_sync(); }))
+        health_.synced();
+    if (now < neighbours_at_) return;
+    neighbours_at_ = now + kNeighboursInterval;
+    background_.run([this] { look_at_neighbours(); });
+}
+
+std::chrono::milliseconds Agent::until_due() const {
+    constexpr std::chrono::milliseconds kLongest{60000};
+    auto due = neighbours_at_;
+    for (const auto& proxier : proxiers_) due = std::min(due, proxier->due());
+    const auto now = Clock::now();
+    if (due <= now) return std::chrono::milliseconds(0);
+    if (due - now > kLongest) return kLongest;
+    return std::chrono::ceil<std::chrono::milliseconds>(due - now);
+}
+
+// From any thread: something for the loop.
+template <typename Put>
+void Agent::post(Put put) {
+    {
+        const std::lock_guard lock(mutex_);
+        put(inbox_);
+    }
+    queue_.wake();
 }
 
 void Agent::watch_addresses() {
@@ -183,6 +268,28 @@ void Agent::watch_addresses() {
         addresses_changed_ = true;
         queue_.wake();
     }
+}
+
+void Agent::watch_drift() {
+    while (!stop_) {
+        auto writes = drift_watch_->wait(stop_event_.get());
+        if (!writes) {
+            post([&](Inbox& inbox) { inbox.blind = writes.error(); });
+            return;
+        }
+        if (writes->empty()) continue;
+        post([&](Inbox& inbox) { std::move(writes->begin(), writes->end(), std::back_inserter(inbox.writes)); });
+    }
+}
+
+void Agent::look_at_neighbours() {
+    const auto facts = neighbour_facts();
+    if (!facts) return;  // a host that does not tell cannot be warned
+    std::vector<net::Family> served;
+    for (const auto& proxier : proxiers_) served.push_back(proxier->family());
+    auto warnings = neighbour_warnings(*facts, served);
+    if (warnings.empty()) return;
+    post([&](Inbox& inbox) { inbox.neighbours = std::move(warnings); });
 }
 
 }  // namespace ghostip::agent

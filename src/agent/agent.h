@@ -4,14 +4,20 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "agent/background.h"
 #include "agent/health.h"
+#include "agent/metrics.h"
+#include "agent/proxier.h"
 #include "api/source.h"
 #include "base/fd.h"
 #include "dataplane/dataplane.h"
-#include "plan/planner.h"
 
 namespace ghostip::agent {
 
@@ -20,8 +26,7 @@ struct AgentConfig {
     const dataplane::Mode* mode = nullptr;
     // The least time from the end of one sync to the start of the next: at most 100 commits a second.
     std::chrono::milliseconds min_sync_interval{10};
-    // After a failed sync, the whole plan is applied again this much later.
-    std::chrono::milliseconds retry_interval{1000};
+    ProxierConfig proxier;
 };
 
 class Agent {
@@ -29,7 +34,7 @@ class Agent {
     // Opens the dataplane for every family that this host can do; an error if it can do none. Families that it cannot
     // do are logged with what is missing.
     [[nodiscard]] static Result<std::unique_ptr<Agent>> create(AgentConfig config, api::ObjectSource& source,
-                                                               Health& health);
+                                                               Health& health, Metrics& metrics);
     ~Agent();
     Agent(const Agent&) = delete;
     Agent& operator=(const Agent&) = delete;
@@ -42,30 +47,52 @@ class Agent {
     void stop();
 
   private:
-    // One family with all that belongs to it.
-    struct Proxier {
-        net::Family family;
-        std::unique_ptr<plan::Planner> planner;
-        std::unique_ptr<dataplane::Dataplane> dataplane;
-        bool needs_replace = true;  // the kernel does not hold the plan: first sync, or the last one failed
+    using Time = Proxier::Time;
+    // What other threads have for the loop.
+    struct Inbox {
+        std::vector<dataplane::ForeignWrite> writes;
+        std::optional<Error> blind;  // no more of them will come
+        std::vector<std::pair<net::Family, Result<Proxier::Sight>>> sights;
+        std::vector<std::pair<net::Family, Error>> failures;
+        std::vector<std::string> neighbours;  // warnings
     };
 
-    Agent(AgentConfig config, api::ObjectSource& source, Health& health);
+    Agent(AgentConfig config, api::ObjectSource& source, Health& health, Metrics& metrics);
+    [[nodiscard]] Result<void> open_families();
+    [[nodiscard]] std::unique_ptr<Proxier> open_family(net::Family family, const plan::HostFacts& host,
+                                                       std::unique_ptr<dataplane::Dataplane> dataplane);
     [[nodiscard]] std::vector<api::Change> wait_for_first_list();
     [[nodiscard]] Result<void> sync(const std::vector<api::Change>& changes);
-    [[nodiscard]] Result<void> sync_family(Proxier& proxier, const std::vector<api::Change>& changes,
-                                           bool host_changed);
+    void first_sync();
+    void read_inbox();
+    void tick();
+    [[nodiscard]] std::chrono::milliseconds until_due() const;
+
+    void start_watching();
     void watch_addresses();
+    void watch_drift();
+    void look_at_neighbours();
+    template <typename Put>
+    void post(Put put);
 
     const AgentConfig config_;
     api::ObjectSource& source_;
     Health& health_;
+    Metrics& metrics_;
     api::ChangeQueue queue_;
-    std::vector<Proxier> proxiers_;  // owned by the sync thread
+    std::vector<std::unique_ptr<Proxier>> proxiers_;      // owned by the loop's thread
+    std::vector<std::string> neighbours_told_;            // owned by the loop's thread
+    Time neighbours_at_ = Time::max();                    // owned by the loop's thread: when to look at them next
+    std::unique_ptr<dataplane::DriftWatch> drift_watch_;  // null: none; set before its thread starts
+
+    std::mutex mutex_;
+    Inbox inbox_;  // guarded by mutex_
     std::atomic<bool> stop_ = false;
     std::atomic<bool> addresses_changed_ = false;
     Fd stop_event_;
     std::thread address_thread_;
+    std::thread drift_thread_;
+    Background background_;  // last: what it does uses the rest
 };
 
 }  // namespace ghostip::agent

@@ -1,15 +1,19 @@
 // `ghostip proxy`: the node agent.
 #include <atomic>
 #include <charconv>
+#include <chrono>
 #include <csignal>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <thread>
+#include <utility>
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
 #include "agent/agent.h"
+#include "agent/metrics.h"
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
@@ -23,6 +27,8 @@ namespace {
 struct ProxyFlags {
     NodeFlags node;
     std::string healthz_bind_address = "0.0.0.0:10256";
+    std::string metrics_bind_address = "127.0.0.1:10249";
+    std::uint32_t full_check_seconds = 3600;
     bool once = false;
     bool verbose = false;
 };
@@ -33,9 +39,8 @@ struct HostPort {
 };
 
 // `0.0.0.0:10256`, `[::]:10256`, or an address alone, which takes the default port.
-Result<HostPort> parse_host_port(const std::string& text) {
-    constexpr std::uint16_t kDefaultPort = 10256;
-    if (net::IpAddress::parse(text)) return HostPort{text, kDefaultPort};
+Result<HostPort> parse_host_port(std::string_view flag, const std::string& text, std::uint16_t default_port) {
+    if (net::IpAddress::parse(text)) return HostPort{text, default_port};
     const auto colon = text.rfind(':');
     std::string host = text.substr(0, colon);
     if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
@@ -44,8 +49,25 @@ Result<HostPort> parse_host_port(const std::string& text) {
     const auto* end = text.data() + text.size();
     const bool port_ok =
         begin != nullptr && std::from_chars(begin, end, port).ptr == end && begin != end && port <= 65535;
-    if (!port_ok || !net::IpAddress::parse(host)) return fail("--healthz-bind-address: \"{}\": not address:port", text);
+    if (!port_ok || !net::IpAddress::parse(host)) return fail("{}: \"{}\": not address:port", flag, text);
     return HostPort{host, static_cast<std::uint16_t>(port)};
+}
+
+constexpr std::uint16_t kHealthzPort = 10256;
+constexpr std::uint16_t kMetricsPort = 10249;
+
+// Answers `path` at the address that `flag` says. Null where nobody wants it, or where it cannot listen: the proxy is
+// worth more than its health page.
+Result<std::unique_ptr<http::Server>> serve(std::string_view flag, const std::string& bind_address,
+                                            std::uint16_t default_port, const std::string& path,
+                                            http::Handler handler) {
+    std::unique_ptr<http::Server> none;
+    if (bind_address.empty()) return none;
+    ASSIGN_OR_RETURN(const HostPort listen, parse_host_port(flag, bind_address, default_port));
+    auto server = http::Server::listen(listen.host, listen.port, {{path, std::move(handler)}});
+    if (server) return std::move(server).value();
+    log::error("{}: {}; going on without", flag, server.error().message);
+    return none;
 }
 
 // Ends the agent at SIGINT or SIGTERM. The signals are blocked in all threads, which are started later.
@@ -91,10 +113,12 @@ Result<void> run_proxy(const ProxyFlags& flags) {
         }
     });
     agent::Health health;
+    agent::Metrics metrics;
     agent::AgentConfig config;
     config.node = options.settings;
     config.mode = options.mode;
-    ASSIGN_OR_RETURN(const auto agent, agent::Agent::create(std::move(config), source, health));
+    config.proxier.full_check_interval = std::chrono::seconds(flags.full_check_seconds);
+    ASSIGN_OR_RETURN(const auto agent, agent::Agent::create(std::move(config), source, health, metrics));
     signals.watch(*agent);
 
     if (flags.once) {
@@ -103,16 +127,10 @@ Result<void> run_proxy(const ProxyFlags& flags) {
             return fail("{} problems in {}; all else is programmed", bad_objects.load(), flags.node.manifests);
         return {};
     }
-    std::unique_ptr<http::Server> healthz;
-    if (!flags.healthz_bind_address.empty()) {
-        ASSIGN_OR_RETURN(const HostPort listen, parse_host_port(flags.healthz_bind_address));
-        auto server =
-            http::Server::listen(listen.host, listen.port, {{"/healthz", [&health] { return health.healthz(); }}});
-        if (server)
-            healthz = std::move(server).value();
-        else
-            log::error("healthz: {}; going on without", server.error().message);
-    }
+    ASSIGN_OR_RETURN(const auto healthz, serve("--healthz-bind-address", flags.healthz_bind_address, kHealthzPort,
+                                               "/healthz", [&health] { return health.healthz(); }));
+    ASSIGN_OR_RETURN(const auto metrics_page, serve("--metrics-bind-address", flags.metrics_bind_address, kMetricsPort,
+                                                    "/metrics", [&metrics] { return metrics.metrics(); }));
     log::info("node {}, mode {}, manifests {}", options.settings.node_name, options.mode->name, flags.node.manifests);
     return agent->run();
 }
@@ -125,6 +143,15 @@ void add_proxy_command(CLI::App& app, Run& run) {
     add_node_flags(*command, flags->node);
     command
         ->add_option("--healthz-bind-address", flags->healthz_bind_address, "Where /healthz answers; empty = nowhere")
+        ->capture_default_str();
+    command
+        ->add_option("--metrics-bind-address", flags->metrics_bind_address, "Where /metrics answers; empty = nowhere")
+        ->capture_default_str();
+    command
+        ->add_option("--full-check-seconds", flags->full_check_seconds,
+                     "How often all that the kernel holds is compared with what it should hold, beside following its "
+                     "notifications")
+        ->check(CLI::Range(1, 7 * 24 * 3600))
         ->capture_default_str();
     command->add_flag("--once", flags->once,
                       "One sync, then exit and leave the rules; fails if anything could not be programmed");

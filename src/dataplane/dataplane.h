@@ -1,11 +1,14 @@
 // The one interface of all dataplanes: a plan goes in, kernel objects come out. No policy in here.
 //
 // One instance serves one family, in the network namespace that its thread was in when it was opened. Owned by one
-// thread. Errors leave the kernel as it was before the call (each dataplane says how); the caller then asks for
-// replace() with the whole plan.
+// thread. After an error some of what was asked for may be in the kernel, each service port either wholly or not at
+// all; the caller then asks for reconcile() with the whole plan.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,15 +18,74 @@
 
 namespace ghostip::dataplane {
 
+// An object that the kernel did not take; what it had before stays, and everything else goes on.
+struct SetAside {
+    std::string object;  // "default/web:http"
+    std::string reason;
+};
+
+// What is left to be done after a change: slow (it reads what may be large), harmless when late. May run on another
+// thread than the dataplane's, but only one at a time, and not after the dataplane is gone.
+using SlowWork = std::function<Result<void>()>;
+
+// What a call did.
+struct Outcome {
+    std::uint32_t transactions = 0;
+    std::uint64_t elements_added = 0;    // or whatever the mode's smallest parts are
+    std::uint64_t elements_deleted = 0;  // likewise
+    std::uint64_t differences = 0;       // reconcile and repair: in how many things the kernel differed from the plan
+    std::vector<std::string> examples;   // the first few of them, one line each
+    std::vector<SetAside> set_aside;     // by this call
+    std::vector<SlowWork> later;
+};
+
+// Somebody else wrote to what is ours.
+struct ForeignWrite {
+    net::Family family = net::Family::kIpv4;
+    std::uint32_t process_id = 0;       // as the kernel tells; 0 = it does not
+    std::string process_name;           // likewise
+    std::string what;                   // "2 elements of endpoints deleted"
+    std::shared_ptr<const void> where;  // what the dataplane needs to look there; null: look everywhere
+};
+
+// Tells of foreign writes through the kernel's own notifications. Used by one thread, not the dataplanes'.
+class DriftWatch {
+  public:
+    virtual ~DriftWatch() = default;
+    // Waits for one, or until `stop_fd` becomes readable (then the list is empty). An error: notifications have ended.
+    [[nodiscard]] virtual Result<std::vector<ForeignWrite>> wait(int stop_fd) = 0;
+    // Around a large change of ours, where being told costs much. From any thread.
+    [[nodiscard]] virtual Result<void> pause() { return {}; }
+    // True: nobody else wrote meanwhile, where we committed so many transactions.
+    [[nodiscard]] virtual Result<bool> resume(std::uint32_t /*own_transactions*/) { return true; }
+};
+
 class Dataplane {
   public:
     virtual ~Dataplane() = default;
 
-    // Makes the kernel hold exactly `plan`, whatever this program left there before, in one step that no packet sees
-    // half done.
-    [[nodiscard]] virtual Result<void> replace(const plan::Plan& plan) = 0;
-    // Applies what changed since the last successful call, in one atomic step, in time proportional to the delta.
-    [[nodiscard]] virtual Result<void> apply(const plan::Delta& delta) = 0;
+    // Makes the kernel hold exactly `plan`, whatever it holds now: reads it and writes what differs, in transactions
+    // short enough for other writers. What is the same is not touched.
+    [[nodiscard]] virtual Result<Outcome> reconcile(const plan::Plan& plan) = 0;
+    // Applies what changed since the last successful call, in time proportional to the delta.
+    [[nodiscard]] virtual Result<Outcome> apply(const plan::Delta& delta) = 0;
+    // Looks where others wrote and puts back what `plan`, which was applied before, says. By default everywhere.
+    [[nodiscard]] virtual Result<Outcome> repair(const plan::Plan& plan, std::span<const ForeignWrite> /*writes*/) {
+        return reconcile(plan);
+    }
+    // What looks at everything that the kernel holds: slow, so on another thread, under the conditions of SlowWork.
+    // What it brings is for check(), of this instance.
+    using Sight = std::shared_ptr<const void>;
+    [[nodiscard]] virtual std::function<Result<Sight>()> look() const {
+        return [] { return Result<Sight>(Sight()); };
+    }
+    // Puts back what `plan`, which was applied before, says, where `sight` looks otherwise and it is still so. By
+    // default looks itself.
+    [[nodiscard]] virtual Result<Outcome> check(const plan::Plan& plan, const Sight& /*sight*/) {
+        return reconcile(plan);
+    }
+    // Objects that the kernel refuses at present.
+    [[nodiscard]] virtual std::vector<SetAside> set_aside() const { return {}; }
 };
 
 // One mode: a row of the table in agent/modes.cpp.
@@ -33,6 +95,8 @@ struct Mode {
     // What this host lacks for the mode, one sentence each; empty = it can.
     std::vector<std::string> (*missing)(net::Family family);
     Result<std::unique_ptr<Dataplane>> (*open)(net::Family family);
+    // Watches what these instances of this mode wrote. Null if the mode cannot.
+    Result<std::unique_ptr<DriftWatch>> (*watch)(std::span<Dataplane* const> instances);
     // What would be programmed, readable, for people.
     std::string (*render)(const plan::Plan& plan);
     // Removes every trace of the mode from this network namespace; fine when there is none.

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <optional>
+#include <regex>
+#include <sstream>
+#include <string>
 
 #include <fmt/format.h>
 
@@ -73,6 +76,17 @@ class Listing : public ::testing::Test {
         return sticky_ipv6 && nft.version.starts_with("nftables v1.0.6 ");
     }
 
+    // Elements that a rule learned carry the set's own time-out in the listing of older kernels (6.1 does it, 6.12 does
+    // not); loaded again, they carry none, which means the same. Rules, which name a set with @, are left as they are.
+    static std::string without_own_timeouts(const std::string& listing) {
+        static const std::regex of_element(" timeout [0-9dhms]+ : ");
+        std::string result;
+        std::istringstream lines(listing);
+        for (std::string line; std::getline(lines, line);)
+            result += (line.find('@') == std::string::npos ? std::regex_replace(line, of_element, " : ") : line) + "\n";
+        return result;
+    }
+
     static void expect_lists_and_reloads(bool sticky_ipv6) {
         for (const auto& nft : nfts_) {
             SCOPED_TRACE(nft.name);
@@ -97,7 +111,7 @@ class Listing : public ::testing::Test {
             const auto again = nft.run(*fresh, {"--stateless", "list", "ruleset"});
             ASSERT_TRUE(again) << again.error().message;
             ASSERT_EQ(again->status, 0) << again->err;
-            EXPECT_EQ(again->out, listed->out);
+            EXPECT_EQ(without_own_timeouts(again->out), without_own_timeouts(listed->out));
         }
     }
 
@@ -128,7 +142,7 @@ TEST_F(Listing, OfRandomWorldsLoadsAgain) {
             ASSERT_TRUE(node) << node.error().message;
             std::vector<api::Change> changes;
             for (const auto& [key, object] : world.objects) changes.push_back({key, object});
-            auto done = (*node)->change(changes, NodeUnderTest::By::kReplace);
+            auto done = (*node)->change(changes, NodeUnderTest::By::kReconcile);
             ASSERT_TRUE(done) << done.error().message;
             if (seed % 2 == 1) {
                 done = (*node)->change(maker.changes(world), NodeUnderTest::By::kDelta);
@@ -162,7 +176,7 @@ TEST_F(Listing, WithLearnedClientsLoadsAgain) {
             add_endpoint(*slice, in_family(family, address), true);
         const auto done = (*node)->change(
             {put(std::shared_ptr<const api::Service>(service)), put(std::shared_ptr<const api::EndpointSlice>(slice))},
-            NodeUnderTest::By::kReplace);
+            NodeUnderTest::By::kReconcile);
         ASSERT_TRUE(done) << done.error().message;
         std::vector<testnet::Probe> probes;
         for (const auto protocol : {net::Protocol::kTcp, net::Protocol::kUdp, net::Protocol::kSctp})

@@ -54,7 +54,7 @@ class Marks : public ::testing::TestWithParam<Case> {
         settings.node_port_ranges = {{net::IpAddress(family()), 0}};
         settings.masquerade_bit = GetParam().bit;
         ASSIGN_OR_RETURN(node_, NodeUnderTest::open(*topology_, "nftables", family(), settings));
-        return node_->change(objects(), NodeUnderTest::By::kReplace);
+        return node_->change(objects(), NodeUnderTest::By::kReconcile);
     }
 
     [[nodiscard]] net::Family family() const { return GetParam().family; }

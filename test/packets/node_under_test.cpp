@@ -34,7 +34,12 @@ Result<void> NodeUnderTest::change(const std::vector<api::Change>& changes, By b
     plan_ = planner_.plan();
     explainer_ = std::make_unique<plan::Explainer>(plan_, mode_.profile());
     const auto inside = topology_.node().enter();
-    return by == By::kReplace ? dataplane_->replace(plan_) : dataplane_->apply(delta);
+    ASSIGN_OR_RETURN(const auto outcome,
+                     by == By::kReconcile ? dataplane_->reconcile(plan_) : dataplane_->apply(delta));
+    if (!outcome.set_aside.empty())
+        return fail("refused: {}: {}", outcome.set_aside.front().object, outcome.set_aside.front().reason);
+    for (const auto& work : outcome.later) RETURN_IF_ERROR(work());
+    return {};
 }
 
 plan::Journey NodeUnderTest::explain(const testnet::Probe& probe) const { return explainer_->explain(flow_of(probe)); }

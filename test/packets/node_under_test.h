@@ -24,7 +24,7 @@ class NodeUnderTest {
                                                                      plan::NodeSettings settings);
 
     // How a change reaches the kernel.
-    enum class By { kReplace, kDelta };
+    enum class By { kReconcile, kDelta };
     [[nodiscard]] Result<void> change(const std::vector<api::Change>& changes, By by);
     // As a restart would: a new dataplane finds what the last one left.
     [[nodiscard]] Result<void> restart();

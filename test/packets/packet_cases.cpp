@@ -1,7 +1,7 @@
 // Runs the case files with the real program and real packets.
 //
 //     packet_cases --binary build/dev/bin/ghostip --mode nftables --cases test/packets/cases [--case NAME] [--live]
-//     [--list]
+//     [--every N [--from K]] [--list]
 //
 // For each step of each case: the objects go into a folder, `ghostip proxy --once` programs them inside the namespace
 // of the node, and the flows are tried. With --live one `ghostip proxy` runs through all steps of a case and follows
@@ -11,9 +11,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -44,6 +46,8 @@ struct Options {
     std::string mode = "nftables";
     std::string cases;
     std::string only;
+    std::size_t every = 1;  // a share of the cases: those with a number that is `from` modulo `every`
+    std::size_t from = 0;
     bool live = false;
     bool list = false;
     bool show = false;  // print what each flow met
@@ -351,11 +355,20 @@ class Runner {
 int usage() {
     fmt::print(
         stderr,
-        "packet_cases --binary GHOSTIP --cases FOLDER [--mode nftables] [--case NAME] [--live] [--list] [--show]\n"
+        "packet_cases --binary GHOSTIP --cases FOLDER [--mode nftables] [--case NAME] [--live] [--every N [--from K]] "
+        "[--list] "
+        "[--show]\n"
         "  --case   only cases whose name begins so\n"
+        "  --every  only each Nth case, beginning with number K (default 0). Take an odd N: the families take turns\n"
         "  --live   one proxy follows the steps of a case, instead of `--once` for each\n"
         "  --show   print each flow as it is checked\n");
     return 2;
+}
+
+bool read_number(const char* text, std::size_t& into) {
+    const auto* end = text + std::strlen(text);
+    const auto [rest, error] = std::from_chars(text, end, into);
+    return error == std::errc{} && rest == end;
 }
 
 bool parse(int argc, char** argv, Options& options) {
@@ -366,6 +379,7 @@ bool parse(int argc, char** argv, Options& options) {
             into = argv[++i];
             return true;
         };
+        const auto number = [&](std::size_t& into) { return i + 1 < argc && read_number(argv[++i], into); };
         bool ok = true;
         if (flag == "--binary")
             ok = value(options.binary);
@@ -375,6 +389,10 @@ bool parse(int argc, char** argv, Options& options) {
             ok = value(options.cases);
         else if (flag == "--case")
             ok = value(options.only);
+        else if (flag == "--every")
+            ok = number(options.every) && options.every > 0;
+        else if (flag == "--from")
+            ok = number(options.from);
         else if (flag == "--live")
             options.live = true;
         else if (flag == "--list")
@@ -394,10 +412,12 @@ Result<std::vector<Case>> load(const Options& options) {
         if (entry.path().extension() == ".yaml") paths.push_back(entry.path());
     std::sort(paths.begin(), paths.end());
     std::vector<Case> cases;
+    std::size_t number = 0;
     for (const auto& path : paths) {
         ASSIGN_OR_RETURN(auto read, read_cases(path, options.mode));
         for (auto& one : read)
-            if (one.name.starts_with(options.only) && (!options.live || one.steps.size() > 1))
+            if (one.name.starts_with(options.only) && (!options.live || one.steps.size() > 1) &&
+                number++ % options.every == options.from % options.every)
                 cases.push_back(std::move(one));
     }
     if (cases.empty())

@@ -89,23 +89,23 @@ class Comparison {
         auto& node = **opened;
         std::vector<api::Change> changes;
         for (const auto& [key, object] : now.objects) changes.push_back({key, object});
-        auto by = NodeUnderTest::By::kReplace;
+        auto by = NodeUnderTest::By::kReconcile;
         bool restarted = false;
         for (std::size_t step = 0;; ++step) {
             if (step > 0) history_.steps.push_back({changes, by, restarted});
             if (const auto done = node.change(changes, by); !done)
                 return report(number, "not programmed: " + done.error().message);
-            ++(by == NodeUnderTest::By::kReplace ? tally_.replaced : tally_.deltas);
+            ++(by == NodeUnderTest::By::kReconcile ? tally_.replaced : tally_.deltas);
             RETURN_IF_ERROR(testnet::flush_conntrack(topology_.node()));
             stickiness_.forget_unless_kept(node.explainer());
-            if (options_.forget_on_replace && by == NodeUnderTest::By::kReplace) stickiness_.clear();
+            if (options_.forget_on_replace && by == NodeUnderTest::By::kReconcile) stickiness_.clear();
             ASSIGN_OR_RETURN(const bool agreed, try_flows(number, maker, now, node));
             if (!agreed) return false;
             if (step == kSteps || enough()) return true;
             changes = maker.changes(now);
             update(now.objects, changes);
-            by = step % 4 == 3 ? NodeUnderTest::By::kReplace : NodeUnderTest::By::kDelta;
-            restarted = by == NodeUnderTest::By::kReplace && number % 3 == 0;
+            by = step % 4 == 3 ? NodeUnderTest::By::kReconcile : NodeUnderTest::By::kDelta;
+            restarted = by == NodeUnderTest::By::kReconcile && number % 3 == 0;
             if (restarted) {
                 RETURN_IF_ERROR(node.restart());
                 ++tally_.restarts;

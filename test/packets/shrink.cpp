@@ -105,7 +105,7 @@ std::string History::text() const {
     for (const auto& [key, object] : world.objects) text += fmt::format("  {}\n", api::to_json(object));
     for (const auto& step : steps) {
         text += fmt::format("  then, {}{}:\n", step.restarted ? "with a new dataplane, " : "",
-                            step.by == NodeUnderTest::By::kReplace ? "by replacement" : "by delta");
+                            step.by == NodeUnderTest::By::kReconcile ? "by replacement" : "by delta");
         for (const auto& change : step.changes)
             text += change.object ? fmt::format("    {}\n", api::to_json(*change.object))
                                   : fmt::format("    delete {}\n", change.key.text());
@@ -120,7 +120,7 @@ std::string Replayer::complaint(const History& history) const {
     if (!opened) return "open: " + opened.error().message;
     auto& node = **opened;
     Stickiness stickiness;
-    if (const auto done = node.change(all_of(history.world.objects), NodeUnderTest::By::kReplace); !done)
+    if (const auto done = node.change(all_of(history.world.objects), NodeUnderTest::By::kReconcile); !done)
         return "not programmed: " + done.error().message;
     std::string wrong = try_probe(node, history.probe, stickiness);
     for (const auto& step : history.steps) {

@@ -78,7 +78,7 @@ class Spread : public ::testing::TestWithParam<net::Family> {
             {put(std::shared_ptr<const api::Service>(service)), put(std::shared_ptr<const api::Service>(local)),
              put(std::shared_ptr<const api::EndpointSlice>(slice)),
              put(std::shared_ptr<const api::EndpointSlice>(local_slice))},
-            NodeUnderTest::By::kReplace);
+            NodeUnderTest::By::kReconcile);
         ASSERT_TRUE(done) << done.error().message;
     }
 

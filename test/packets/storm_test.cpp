@@ -60,7 +60,7 @@ class Storm : public ::testing::TestWithParam<net::Family> {
         ASSIGN_OR_RETURN(receiver_, open_receiver(topology_->at(Place::kPods), GetParam(), kTargetPort));
         service_ = make_service("svc1", in_family(GetParam(), "172.30.0.1"), {{"u", net::Protocol::kUdp, 80, 0}});
         RETURN_IF_ERROR(node_->change({put(std::shared_ptr<const api::Service>(service_)), slice_of(0)},
-                                      NodeUnderTest::By::kReplace));
+                                      NodeUnderTest::By::kReconcile));
         return {};
     }
 

@@ -2,9 +2,13 @@
 
 #include <algorithm>
 #include <iterator>
+#include <numeric>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "dataplane/nftables/cleanup.h"
+#include "dataplane/nftables/drift.h"
 #include "dataplane/nftables/element_changes.h"
 #include "dataplane/nftables/render.h"
 #include "dataplane/nftables/stuck_clients.h"
@@ -19,146 +23,265 @@ using kernel::nft::AddRule;
 using kernel::nft::AddSet;
 using kernel::nft::AddTable;
 using kernel::nft::Batch;
-using kernel::nft::DeleteElements;
 using kernel::nft::DeleteTable;
 using kernel::nft::FlushChain;
+using kernel::nft::Operation;
 
 namespace {
 
-// A service port's slots as they stand in the kernel.
-template <typename Remembered>
-ServicePortSlots slots_of(const Remembered& remembered, const plan::ServicePortPlan& plan) {
-    const auto found = remembered.find(plan.name);
-    if (found != remembered.end()) return found->second;
-    return {plan.cluster, plan.local};
-}
+constexpr std::size_t kShared = SIZE_MAX;  // the tag of pieces that are no service port's
 
-bool same_order(const Slots& slots, const plan::Pool& pool) {
-    return std::equal(slots.begin(), slots.end(), pool.begin(), pool.end());
-}
+// Service ports of a delta that hand a destination from one to the other: which others belong to each of them. Such
+// go into the kernel together, or a packet could find the destination gone, or the kernel both elements there.
+class Handovers {
+  public:
+    explicit Handovers(const plan::Delta& delta) : group_(delta.service_ports.size()) {
+        std::iota(group_.begin(), group_.end(), std::size_t{0});
+        std::unordered_map<plan::DestinationKey, std::size_t> lost;
+        each(delta, &plan::ServicePortChange::before, &plan::ServicePortChange::after,
+             [&](const auto& key, std::size_t index) { lost.emplace(key, index); });
+        if (lost.empty()) return;
+        each(delta, &plan::ServicePortChange::after, &plan::ServicePortChange::before,
+             [&](const auto& key, std::size_t index) {
+                 const auto from = lost.find(key);
+                 if (from != lost.end()) group_[root(index)] = root(from->second);
+             });
+        for (std::size_t i = 0; i < group_.size(); ++i)
+            if (root(i) != i) members_[root(i)].push_back(i);
+    }
+    // Is it written with another one?
+    [[nodiscard]] bool follows(std::size_t index) const { return group_[index] != index; }
+    [[nodiscard]] std::vector<std::size_t> followers(std::size_t index) const {
+        const auto found = members_.find(index);
+        return found == members_.end() ? std::vector<std::size_t>{} : found->second;
+    }
+
+  private:
+    using Side = plan::ServicePortPlanPtr plan::ServicePortChange::*;
+    // Destinations that one side has and the other has not.
+    template <typename Handle>
+    static void each(const plan::Delta& delta, Side has, Side has_not, Handle handle) {
+        for (std::size_t i = 0; i < delta.service_ports.size(); ++i) {
+            const auto& there = delta.service_ports[i].*has;
+            const auto& other = delta.service_ports[i].*has_not;
+            if (!there) continue;
+            for (const auto& destination : there->destinations) {
+                const bool stays = other && std::any_of(other->destinations.begin(), other->destinations.end(),
+                                                        [&](const auto& d) { return d.key == destination.key; });
+                if (!stays) handle(destination.key, i);
+            }
+        }
+    }
+    std::size_t root(std::size_t index) {
+        while (group_[index] != index) index = group_[index] = group_[group_[index]];
+        return index;
+    }
+
+    std::vector<std::size_t> group_;
+    std::map<std::size_t, std::vector<std::size_t>> members_;
+};
 
 }  // namespace
 
-NftablesDataplane::NftablesDataplane(net::Family family, std::unique_ptr<kernel::nft::Kernel> kernel)
-    : family_(family), kernel_(std::move(kernel)) {}
+NftablesDataplane::NftablesDataplane(net::Family family, std::unique_ptr<kernel::nft::Kernel> kernel,
+                                     std::unique_ptr<kernel::nft::Kernel> background, std::size_t elements_at_once)
+    : family_(family),
+      kernel_(std::move(kernel)),
+      background_(std::move(background)),
+      elements_at_once_(elements_at_once) {}
 
-Batch NftablesDataplane::full_batch(const plan::Plan& plan) { return stage_all(plan).batch; }
-
-NftablesDataplane::Staged NftablesDataplane::stage_all(const plan::Plan& plan) {
-    Staged staged = stage(plan.family, State{}, plan::everything(plan));
+Batch NftablesDataplane::full_batch(const plan::Plan& plan) {
+    Classes classes;
+    for (const auto& [name, service_port] : plan.service_ports) collect_classes(*service_port, classes);
+    const Structure structure = render_structure({plan.family, plan.node, classes});
     // Adding it first makes the deletion work where there is no table yet.
-    const std::array<kernel::nft::Operation, 3> fresh{AddTable{}, DeleteTable{}, AddTable{}};
-    staged.batch.operations.insert(staged.batch.operations.begin(), fresh.begin(), fresh.end());
-    return staged;
+    Batch batch{table(plan.family), {AddTable{}, DeleteTable{}, AddTable{}}};
+    for (const auto& set : structure.sets) batch.operations.emplace_back(AddSet{set});
+    for (const auto& chain : structure.chains) batch.operations.emplace_back(AddChain{chain.name, chain.base});
+    // Rules when all chains are there, since they refer to each other.
+    for (const auto& chain : structure.chains)
+        for (const auto& rule : chain.rules) batch.operations.emplace_back(AddRule{chain.name, rule});
+    for (auto& [ref, elements] : expected_elements(plan, {}))
+        batch.operations.emplace_back(AddElements{std::move(elements)});
+    return batch;
 }
 
-Result<void> NftablesDataplane::replace(const plan::Plan& plan) {
-    Staged staged = stage_all(plan);
-    ASSIGN_OR_RETURN(auto clients, remembered_clients(*kernel_, plan));
-    for (auto& elements : clients) staged.batch.operations.emplace_back(AddElements{std::move(elements)});
-    RETURN_IF_ERROR(kernel_->commit(staged.batch));
-    state_ = State{};
-    remember(std::move(staged), state_);
-    return {};
+Result<Outcome> NftablesDataplane::apply(const plan::Delta& delta) {
+    Outcome outcome;
+    RETURN_IF_ERROR(write(delta, Start::kWarm, outcome));
+    if (auto stale = stale_clients(family_, delta); !stale.empty())
+        outcome.later.push_back([kernel = background_ ? background_.get() : kernel_.get(), family = family_,
+                                 stale = std::move(stale)] { return forget_stuck_clients(*kernel, family, stale); });
+    return outcome;
 }
 
-Result<void> NftablesDataplane::apply(const plan::Delta& delta) {
-    Staged staged = stage(family_, state_, delta);
-    RETURN_IF_ERROR(kernel_->commit(staged.batch));
-    remember(std::move(staged), state_);
-    return forget_stuck_clients(delta);
-}
-
-NftablesDataplane::Staged NftablesDataplane::stage(net::Family family, const State& state, const plan::Delta& delta) {
-    Staged staged;
-    staged.batch.table = table(family);
-    staged.node = delta.node_rules ? delta.node_rules->after : state.node;
-    staged.classes = state.classes;
+// Structure in front, then service ports, then what leads to them. A start from nothing is also done in this order, so
+// that a packet that meets it half way passes as if there were no proxy yet, or meets a service that is whole; that
+// addresses nobody owns are dropped comes when all owners are known.
+Result<void> NftablesDataplane::write(const plan::Delta& delta, Start start, Outcome& outcome) {
+    Classes classes = state_.classes;
     for (const auto& change : delta.service_ports)
-        if (change.after) collect_classes(*change.after, staged.classes);
+        if (change.after) collect_classes(*change.after, classes);
+    const plan::NodeRules node = delta.node_rules ? delta.node_rules->after : state_.node;
+    plan::NodeRules node_at_first = node;
+    if (start == Start::kCold) node_at_first.service_cidrs.clear();
+
+    std::map<std::size_t, Pending> pending;  // by tag; those that are not written yet
+    PieceWriter writer(*kernel_, table(family_), elements_at_once_, Mismatch::kError, outcome,
+                       [&](const Piece& piece, const Error* refusal) {
+                           const auto found = pending.find(piece.tag);
+                           if (found == pending.end()) return;
+                           conclude(found->second, refusal, outcome);
+                           pending.erase(found);
+                       });
     // Almost always only elements change; the structure depends on nothing else.
-    if (state.chains.empty() || delta.node_rules || !(staged.classes == state.classes))
-        stage_structure(family, state, staged);
-    stage_elements(state, delta, staged);
-    return staged;
+    if (start == Start::kCold) writer.first({AddTable{}});
+    if (state_.chains.empty() || delta.node_rules || !(classes == state_.classes))
+        writer.first(stage_structure(node_at_first, classes));
+
+    RETURN_IF_ERROR(write_shared(delta, true, writer));
+    const Handovers handovers(delta);
+    for (std::size_t i = 0; i < delta.service_ports.size(); ++i) {
+        if (handovers.follows(i)) continue;
+        auto& own = pending[i];
+        own.changes.push_back(&delta.service_ports[i]);
+        for (const auto other : handovers.followers(i)) own.changes.push_back(&delta.service_ports[other]);
+        Piece piece = stage_service_ports(own);
+        piece.tag = i;
+        RETURN_IF_ERROR(writer.add(std::move(piece)));
+    }
+    RETURN_IF_ERROR(write_shared(delta, false, writer));
+    return writer.finish(start == Start::kCold ? stage_structure(node, classes) : std::vector<Operation>{});
 }
 
-void NftablesDataplane::stage_structure(net::Family family, const State& state, Staged& staged) {
-    auto& operations = staged.batch.operations;
-    Structure structure = render_structure({family, staged.node, staged.classes});
+// What differs from the structure that is there; remembers the new one.
+std::vector<Operation> NftablesDataplane::stage_structure(const plan::NodeRules& node, const Classes& classes) {
+    std::vector<Operation> operations;
+    Structure structure = render_structure({family_, node, classes});
     for (auto& set : structure.sets) {
-        if (state.sets.contains(set.name)) continue;
+        if (state_.sets.contains(set.name)) continue;
         operations.emplace_back(AddSet{set});
-        staged.sets[set.name] = std::move(set);
+        state_.sets[set.name] = std::move(set);
     }
     std::vector<const kernel::nft::Chain*> changed;
     for (const auto& chain : structure.chains) {
-        const auto known = state.chains.find(chain.name);
-        if (known != state.chains.end() && known->second == chain) continue;
+        const auto known = state_.chains.find(chain.name);
+        if (known != state_.chains.end() && known->second == chain) continue;
         changed.push_back(&chain);
-        if (known == state.chains.end())
+        if (known == state_.chains.end())
             operations.emplace_back(AddChain{chain.name, chain.base});
         else
             operations.emplace_back(FlushChain{chain.name});
     }
-    // Rules when all chains are there, since they refer to each other.
     for (const auto* chain : changed)
         for (const auto& rule : chain->rules) operations.emplace_back(AddRule{chain->name, rule});
-    for (auto& chain : structure.chains) staged.chains[chain.name] = std::move(chain);
+    for (auto& chain : structure.chains) state_.chains[chain.name] = std::move(chain);
+    state_.classes = classes;
+    state_.node = node;
+    return operations;
 }
 
-void NftablesDataplane::stage_elements(const State& state, const plan::Delta& delta, Staged& staged) {
-    PackedElements deleted;
-    PackedElements added;
-    for (const auto& change : delta.service_ports) {
-        if (!change.before) {
-            render_elements(*change.after, {change.after->cluster, change.after->local}, added);
+// Hairpins and cluster IPs are counted by the plan, over all service ports; addresses for node ports are the node's.
+Result<void> NftablesDataplane::write_shared(const plan::Delta& delta, bool front, PieceWriter& writer) const {
+    const auto write = [&](auto render, const auto& values, auto member) -> Result<void> {
+        for (const auto& value : values) {
+            ElementList list;
+            render(value, list);
+            Piece piece;
+            piece.tag = kShared;
+            piece.*member = std::move(list.elements());
+            RETURN_IF_ERROR(writer.add(std::move(piece)));
+        }
+        return {};
+    };
+    if (!front) {
+        RETURN_IF_ERROR(write(render_cluster_ip, delta.cluster_ips_removed, &Piece::deleted));
+        RETURN_IF_ERROR(write(render_cluster_ip, delta.cluster_ips_added, &Piece::added));
+        return write(render_hairpin, delta.hairpins_removed, &Piece::deleted);
+    }
+    RETURN_IF_ERROR(write(render_hairpin, delta.hairpins_added, &Piece::added));
+    if (!delta.node_rules) return {};
+    ElementList before;
+    ElementList after;
+    render_node_port_ips(delta.node_rules->before, before);
+    render_node_port_ips(delta.node_rules->after, after);
+    Piece piece;
+    piece.tag = kShared;
+    difference(before, after, piece.deleted, piece.added);
+    return writer.add(std::move(piece));
+}
+
+NftablesDataplane::Elements NftablesDataplane::elements_before(const plan::ServicePortChange& change) const {
+    const auto& name = change.before ? change.before->name : change.after->name;
+    if (const auto aside = state_.aside.find(name); aside != state_.aside.end()) return aside->second.landed;
+    ElementList list;
+    if (change.before) {
+        const auto slots = state_.slots.find(name);
+        render_elements(*change.before,
+                        slots != state_.slots.end() ? slots->second
+                                                    : ServicePortSlots{change.before->cluster, change.before->local},
+                        list);
+    }
+    return std::move(list.elements());
+}
+
+Piece NftablesDataplane::stage_service_ports(Pending& pending) {
+    Piece piece;
+    ElementList before;
+    ElementList after;
+    for (const auto* change : pending.changes) {
+        auto& slots = pending.slots.emplace_back();
+        for (auto& element : elements_before(*change)) before.elements().push_back(element);
+        if (!change->after) continue;
+        ServicePortSlots assigned{change->after->cluster, change->after->local};
+        if (change->before) {
+            const auto known = state_.slots.find(change->before->name);
+            const bool own_order = known == state_.slots.end();
+            assigned.cluster =
+                assign_slots(own_order ? change->before->cluster : known->second.cluster, change->after->cluster);
+            assigned.local =
+                assign_slots(own_order ? change->before->local : known->second.local, change->after->local);
+        }
+        render_elements(*change->after, assigned, after);
+        if (assigned.cluster != change->after->cluster || assigned.local != change->after->local)
+            slots = std::move(assigned);
+    }
+    if (before.elements().empty())
+        piece.added = std::move(after.elements());
+    else
+        difference(before, after, piece.deleted, piece.added);
+    return piece;
+}
+
+void NftablesDataplane::conclude(const Pending& pending, const Error* refusal, Outcome& outcome) {
+    for (std::size_t i = 0; i < pending.changes.size(); ++i) {
+        const auto& change = *pending.changes[i];
+        const auto& name = change.before ? change.before->name : change.after->name;
+        if (refusal != nullptr) {
+            state_.aside[name] = {elements_before(change), refusal->message};
+            outcome.set_aside.push_back({name.text(), refusal->message});
             continue;
         }
-        const ServicePortSlots slots_before = slots_of(state.slots, *change.before);
-        ElementList before;
-        render_elements(*change.before, slots_before, before);
-        ElementList after;
-        if (change.after) {
-            ServicePortSlots slots{assign_slots(slots_before.cluster, change.after->cluster),
-                                   assign_slots(slots_before.local, change.after->local)};
-            render_elements(*change.after, slots, after);
-            if (same_order(slots.cluster, change.after->cluster) && same_order(slots.local, change.after->local))
-                staged.canonical.push_back(change.after->name);
-            else
-                staged.slots.emplace_back(change.after->name, std::move(slots));
-        } else {
-            staged.canonical.push_back(change.before->name);
-        }
-        difference(before, after, deleted, added);
+        state_.aside.erase(name);
+        if (pending.slots[i])
+            state_.slots[name] = *pending.slots[i];
+        else
+            state_.slots.erase(name);
     }
-    for (const auto& address : delta.cluster_ips_removed) render_cluster_ip(address, deleted);
-    for (const auto& address : delta.cluster_ips_added) render_cluster_ip(address, added);
-    for (const auto& hairpin : delta.hairpins_removed) render_hairpin(hairpin, deleted);
-    for (const auto& hairpin : delta.hairpins_added) render_hairpin(hairpin, added);
-    if (delta.node_rules) {
-        ElementList before;
-        ElementList after;
-        if (!state.chains.empty()) render_node_port_ips(state.node, before);
-        render_node_port_ips(staged.node, after);
-        difference(before, after, deleted, added);
-    }
-    for (auto& [ref, elements] : deleted.sets())
-        staged.batch.operations.emplace_back(DeleteElements{std::move(elements)});
-    for (auto& [ref, elements] : added.sets()) staged.batch.operations.emplace_back(AddElements{std::move(elements)});
 }
 
-void NftablesDataplane::remember(Staged staged, State& state) {
-    state.node = std::move(staged.node);
-    state.classes = std::move(staged.classes);
-    for (auto& [name, chain] : staged.chains) state.chains[name] = std::move(chain);
-    for (auto& [name, set] : staged.sets) state.sets[name] = std::move(set);
-    for (auto& name : staged.canonical) state.slots.erase(name);
-    for (auto& [name, slots] : staged.slots) state.slots[name] = std::move(slots);
+std::vector<SetAside> NftablesDataplane::set_aside() const {
+    std::vector<SetAside> list;
+    for (const auto& [name, aside] : state_.aside) list.push_back({name.text(), aside.reason});
+    std::sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.object < b.object; });
+    return list;
 }
 
-Result<void> NftablesDataplane::forget_stuck_clients(const plan::Delta& delta) {
-    return nftables::forget_stuck_clients(*kernel_, family_, delta);
+std::vector<std::uint32_t> NftablesDataplane::port_ids() const {
+    std::vector<std::uint32_t> ids;
+    for (const auto* kernel : {kernel_.get(), background_.get()})
+        if (kernel != nullptr && kernel->port_id() != 0) ids.push_back(kernel->port_id());
+    return ids;
 }
 
 const Mode& mode() {
@@ -166,10 +289,8 @@ const Mode& mode() {
         .name = "nftables",
         .profile = plan::nftables_profile,
         .missing = missing,
-        .open = [](net::Family family) -> Result<std::unique_ptr<Dataplane>> {
-            ASSIGN_OR_RETURN(auto kernel, kernel::nft::LinuxKernel::open());
-            return std::unique_ptr<Dataplane>(std::make_unique<NftablesDataplane>(family, std::move(kernel)));
-        },
+        .open = open_dataplane,
+        .watch = watch_drift,
         .render = render,
         .cleanup = cleanup,
     };

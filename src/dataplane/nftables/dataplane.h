@@ -1,15 +1,19 @@
-// The nftables dataplane: a plan becomes table `ghostip` of its family, kept up to date by atomic batches.
+// The nftables dataplane: a plan becomes table `ghostip` of its family, kept up to date by small atomic batches.
 //
 // Nothing in it grows with services but set elements, so a change costs what changed. One thread; all of its kernel
-// calls block. What is remembered between calls: which classes exist, and the slot order of pools that were changed.
+// calls block. What is remembered between calls: which classes exist, the slot order of pools that were changed, and
+// which objects the kernel refused.
 #pragma once
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
 #include "dataplane/dataplane.h"
+#include "dataplane/nftables/piece.h"
+#include "dataplane/nftables/reconcile.h"
 #include "dataplane/nftables/render_elements.h"
 #include "dataplane/nftables/structure.h"
 #include "kernel/nft/kernel.h"
@@ -20,44 +24,73 @@ namespace ghostip::dataplane::nftables {
 
 class NftablesDataplane final : public Dataplane {
   public:
-    NftablesDataplane(net::Family family, std::unique_ptr<kernel::nft::Kernel> kernel);
+    // `background` is for SlowWork, which runs on another thread; without it such work uses `kernel`.
+    NftablesDataplane(net::Family family, std::unique_ptr<kernel::nft::Kernel> kernel,
+                      std::unique_ptr<kernel::nft::Kernel> background = nullptr,
+                      std::size_t elements_at_once = kElementsAtOnce);
 
-    [[nodiscard]] Result<void> replace(const plan::Plan& plan) override;
-    [[nodiscard]] Result<void> apply(const plan::Delta& delta) override;
+    [[nodiscard]] Result<Outcome> reconcile(const plan::Plan& plan) override;
+    [[nodiscard]] Result<Outcome> apply(const plan::Delta& delta) override;
+    [[nodiscard]] Result<Outcome> repair(const plan::Plan& plan, std::span<const ForeignWrite> writes) override;
+    [[nodiscard]] std::function<Result<Sight>()> look() const override;
+    [[nodiscard]] Result<Outcome> check(const plan::Plan& plan, const Sight& sight) override;
+    [[nodiscard]] std::vector<SetAside> set_aside() const override;
 
-    // The batch that replace() commits.
+    // Of the sockets that this instance writes through.
+    [[nodiscard]] std::vector<std::uint32_t> port_ids() const;
+
+    // One batch that makes the table anew with all that the plan wants.
     [[nodiscard]] static kernel::nft::Batch full_batch(const plan::Plan& plan);
 
   private:
+    using Elements = std::vector<ElementList::Element>;
+    // A service port that the kernel refused: what it holds of it, and why not more.
+    struct Aside {
+        Elements landed;
+        std::string reason;
+    };
     // What is remembered of what the kernel holds.
     struct State {
         plan::NodeRules node;
         Classes classes;
         std::map<std::string, kernel::nft::Chain> chains;
         std::map<std::string, kernel::nft::Set> sets;
-        // Slots of service ports whose order is not the pool's own.
-        std::unordered_map<plan::ServicePortName, ServicePortSlots> slots;
+        SlotOrders slots;
+        std::unordered_map<plan::ServicePortName, Aside> aside;
     };
-    // A delta turned into operations, with what is to be remembered once they are committed.
-    struct Staged {
-        kernel::nft::Batch batch;
-        plan::NodeRules node;
-        Classes classes;
-        std::map<std::string, kernel::nft::Chain> chains;  // new or rewritten
-        std::map<std::string, kernel::nft::Set> sets;      // new
-        std::vector<std::pair<plan::ServicePortName, ServicePortSlots>> slots;
-        std::vector<plan::ServicePortName> canonical;  // slots are the pool's own order (again)
+    // A piece of a delta on its way into the kernel.
+    struct Pending {
+        std::vector<const plan::ServicePortChange*> changes;
+        std::vector<std::optional<ServicePortSlots>> slots;  // absent: the pool's own order
     };
+    enum class Start : std::uint8_t { kWarm, kCold };
 
-    static Staged stage_all(const plan::Plan& plan);
-    static Staged stage(net::Family family, const State& state, const plan::Delta& delta);
-    static void stage_structure(net::Family family, const State& state, Staged& staged);
-    static void stage_elements(const State& state, const plan::Delta& delta, Staged& staged);
-    static void remember(Staged staged, State& state);
-    [[nodiscard]] Result<void> forget_stuck_clients(const plan::Delta& delta);
+    [[nodiscard]] Result<void> write(const plan::Delta& delta, Start start, Outcome& outcome);
+    [[nodiscard]] std::vector<kernel::nft::Operation> stage_structure(const plan::NodeRules& node,
+                                                                      const Classes& classes);
+    [[nodiscard]] Piece stage_service_ports(Pending& pending);
+    [[nodiscard]] Elements elements_before(const plan::ServicePortChange& change) const;
+    void conclude(const Pending& pending, const Error* refusal, Outcome& outcome);
+    [[nodiscard]] Result<void> write_shared(const plan::Delta& delta, bool front, PieceWriter& writer) const;
+
+    [[nodiscard]] Result<void> start_anew(const plan::Plan& plan, Outcome& outcome);
+    // What of the kernel is compared, and what is believed of it beforehand.
+    enum class Look : std::uint8_t {
+        kFresh,    // everything, and nothing is known: what is right stays as it is
+        kRunning,  // everything, by a process that knows what it wrote
+        kPlaces,   // some elements, by such a process
+    };
+    [[nodiscard]] Result<void> settle(const plan::Plan& plan, const Observed& observed, Look look, const Focus& focus,
+                                      Mismatch mismatch, Outcome& outcome);
+    [[nodiscard]] Result<void> replace_at_once(const plan::Plan& plan, Outcome& outcome);
+    void remember_refusal(const plan::Plan& plan, const SlotOrders& slots, const Piece& piece, const Error& refusal,
+                          std::unordered_map<plan::ServicePortName, Aside>& aside, Outcome& outcome) const;
+    void sweep_later(const plan::Plan& plan, Outcome& outcome) const;
 
     const net::Family family_;
     const std::unique_ptr<kernel::nft::Kernel> kernel_;
+    const std::unique_ptr<kernel::nft::Kernel> background_;  // of one other thread; null: there is none
+    const std::size_t elements_at_once_;
     State state_;
 };
 

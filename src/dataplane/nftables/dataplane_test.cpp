@@ -121,9 +121,9 @@ TEST(NftablesDataplane, OneChangedEndpointWritesFewElements) {
                 NodePlanner planner;
                 static_cast<void>(planner.apply({put(shaped(1, destinations)), put(shaped_slice(1, numbers))}));
                 OnTwin place(net::Family::kIpv4);
-                ASSERT_TRUE(place.dataplane.replace(planner.plan()));
+                ASSERT_TRUE(place.reconcile(planner.plan()));
                 place.twin.reset_counters();
-                ASSERT_TRUE(place.dataplane.apply(planner.apply({put(shaped_slice(1, c.after(numbers)))})));
+                ASSERT_TRUE(place.apply(planner.apply({put(shaped_slice(1, c.after(numbers)))})));
                 // The cluster IP stands in one lane, the others in two.
                 const auto places = static_cast<std::uint64_t>(1 + 2 * (destinations - 1));
                 const auto& counters = place.twin.counters();
@@ -141,14 +141,14 @@ TEST(NftablesDataplane, NothingToDoIsNoCommit) {
     NodePlanner planner;
     static_cast<void>(planner.apply({put(shaped(1)), put(shaped_slice(1, {1, 2}))}));
     OnTwin place(net::Family::kIpv4);
-    ASSERT_TRUE(place.dataplane.replace(planner.plan()));
+    ASSERT_TRUE(place.reconcile(planner.plan()));
     place.twin.reset_counters();
-    ASSERT_TRUE(place.dataplane.apply(planner.apply({})));
+    ASSERT_TRUE(place.apply(planner.apply({})));
     EXPECT_EQ(place.twin.counters().calls, 0U);
 }
 
-// What another version of this program left is gone after replace().
-TEST(NftablesDataplane, ReplaceOwnsTheTable) {
+// What cannot be turned into what should be there is replaced in one step.
+TEST(NftablesDataplane, ASetOfAnotherTypeMakesTheTableAnew) {
     NodePlanner planner;
     static_cast<void>(planner.apply({put(shaped(1)), put(shaped_slice(1, {1, 2}))}));
     OnTwin place(net::Family::kIpv4);
@@ -156,7 +156,7 @@ TEST(NftablesDataplane, ReplaceOwnsTheTable) {
                                    {kernel::nft::AddTable{}, kernel::nft::AddChain{"left-over", std::nullopt},
                                     kernel::nft::AddSet{{.name = "hairpins", .key = {kernel::nft::Field::kPort}}}}}));
     const auto commits = place.twin.counters().commits;
-    ASSERT_TRUE(place.dataplane.replace(planner.plan()));
+    ASSERT_TRUE(place.reconcile(planner.plan()));
     EXPECT_EQ(place.twin.counters().commits, commits + 1) << "in one step";
     EXPECT_EQ(place.state(), freshly_replaced(planner.plan()));
 }
@@ -168,47 +168,46 @@ TEST(NftablesDataplane, NodeRulesRewriteRules) {
     NodePlanner planner(net::Family::kIpv4, settings);
     static_cast<void>(planner.apply({put(shaped(1)), put(shaped_slice(1, {1, 2}))}));
     OnTwin place(net::Family::kIpv4);
-    ASSERT_TRUE(place.dataplane.replace(planner.plan()));
+    ASSERT_TRUE(place.reconcile(planner.plan()));
     place.twin.reset_counters();
 
     auto host = host_facts();
     host.addresses.push_back(ip("192.168.7.7"));
-    ASSERT_TRUE(place.dataplane.apply(planner.set_host(host)));
+    ASSERT_TRUE(place.apply(planner.set_host(host)));
     EXPECT_EQ(place.twin.counters().elements_added, 1U);
     EXPECT_EQ(place.twin.counters().operations, 1U);
-    ASSERT_TRUE(
-        place.dataplane.apply(planner.apply({put(api::ServiceCidr{"c", plan::testing::cidrs({"172.30.0.0/16"})})})));
+    ASSERT_TRUE(place.apply(planner.apply({put(api::ServiceCidr{"c", plan::testing::cidrs({"172.30.0.0/16"})})})));
     EXPECT_EQ(place.twin.counters().elements_added, 1U) << "a rule, no element";
     EXPECT_EQ(place.state(), freshly_replaced(planner.plan()));
 }
 
-TEST(NftablesDataplane, AFailedCommitChangesNothingAndReplaceHeals) {
+TEST(NftablesDataplane, AFailedCommitChangesNothingAndReconcileHeals) {
     NodePlanner planner;
     static_cast<void>(planner.apply({put(shaped(1)), put(shaped_slice(1, {1, 2}))}));
     OnTwin place(net::Family::kIpv4);
     place.twin.fail_call(1, ENOMEM);
-    EXPECT_EQ(place.dataplane.replace(planner.plan()).error().code, ENOMEM);
+    EXPECT_EQ(place.reconcile(planner.plan()).error().code, ENOMEM);
     EXPECT_EQ(place.twin.find(place.table), nullptr);
-    ASSERT_TRUE(place.dataplane.replace(planner.plan()));
+    ASSERT_TRUE(place.reconcile(planner.plan()));
     const auto before = place.state();
     place.twin.fail_call(1, ENOBUFS);
-    EXPECT_EQ(place.dataplane.apply(planner.apply({put(shaped_slice(1, {2, 3, 4, 5}))})).error().code, ENOBUFS);
+    EXPECT_EQ(place.apply(planner.apply({put(shaped_slice(1, {2, 3, 4, 5}))})).error().code, ENOBUFS);
     EXPECT_EQ(place.state(), before);
-    ASSERT_TRUE(place.dataplane.replace(planner.plan()));
-    EXPECT_EQ(place.state(), freshly_replaced(planner.plan()));
-    ASSERT_TRUE(place.dataplane.apply(planner.apply({put(shaped_slice(1, {2, 3, 4}))})));
+    ASSERT_TRUE(place.reconcile(planner.plan()));
+    EXPECT_EQ(comparable(place.state()), comparable(freshly_replaced(planner.plan())));
+    ASSERT_TRUE(place.apply(planner.apply({put(shaped_slice(1, {2, 3, 4}))})));
     EXPECT_EQ(comparable(place.state()), comparable(freshly_replaced(planner.plan())));
 }
 
-// Somebody else deleted the table: the next change says so, and replace() brings it back.
+// Somebody else deleted the table: the next change says so, and reconcile() brings it back.
 TEST(NftablesDataplane, ATableThatVanished) {
     NodePlanner planner;
     static_cast<void>(planner.apply({put(shaped(1)), put(shaped_slice(1, {1, 2}))}));
     OnTwin place(net::Family::kIpv4);
-    ASSERT_TRUE(place.dataplane.replace(planner.plan()));
+    ASSERT_TRUE(place.reconcile(planner.plan()));
     ASSERT_TRUE(cleanup(place.twin));
-    EXPECT_EQ(place.dataplane.apply(planner.apply({put(shaped_slice(1, {3}))})).error().code, ENOENT);
-    ASSERT_TRUE(place.dataplane.replace(planner.plan()));
+    EXPECT_EQ(place.apply(planner.apply({put(shaped_slice(1, {3}))})).error().code, ENOENT);
+    ASSERT_TRUE(place.reconcile(planner.plan()));
     EXPECT_EQ(place.state(), freshly_replaced(planner.plan()));
 }
 

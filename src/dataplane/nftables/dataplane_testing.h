@@ -19,24 +19,38 @@ using Bytes = kernel::nft::MemoryKernel::Bytes;
 using TableState = kernel::nft::MemoryKernel::TableState;
 
 struct OnTwin {
-    explicit OnTwin(net::Family family)
-        : table(nftables::table(family)),
-          twin_owned(std::make_unique<kernel::nft::MemoryKernel>()),
-          twin(*twin_owned),
-          dataplane(family, std::move(twin_owned)) {}
+    explicit OnTwin(net::Family family, std::size_t elements_at_once = kElementsAtOnce)
+        : OnTwin(family, std::make_unique<kernel::nft::MemoryKernel>(), elements_at_once) {}
+    // A process that starts on the kernel of another one, which has ended.
+    OnTwin(net::Family family, const kernel::nft::MemoryKernel& kernel, std::size_t elements_at_once = kElementsAtOnce)
+        : OnTwin(family, std::make_unique<kernel::nft::MemoryKernel>(kernel), elements_at_once) {}
+
+    // As the agent does it: what is left for later is done at once, since there is no other thread.
+    [[nodiscard]] Result<Outcome> reconcile(const plan::Plan& plan) { return with_later(dataplane.reconcile(plan)); }
+    [[nodiscard]] Result<Outcome> apply(const plan::Delta& delta) { return with_later(dataplane.apply(delta)); }
 
     [[nodiscard]] const TableState& state() const { return *twin.find(table); }
 
     const kernel::nft::Table table;
-    std::unique_ptr<kernel::nft::MemoryKernel> twin_owned;  // until the dataplane has it
-    kernel::nft::MemoryKernel& twin;
+    kernel::nft::MemoryKernel& twin;  // the dataplane owns it
     NftablesDataplane dataplane;
+
+  private:
+    OnTwin(net::Family family, std::unique_ptr<kernel::nft::MemoryKernel> owned, std::size_t elements_at_once)
+        : table(nftables::table(family)),
+          twin(*owned),
+          dataplane(family, std::move(owned), nullptr, elements_at_once) {}
+    static Result<Outcome> with_later(Result<Outcome> outcome) {
+        if (!outcome) return outcome;
+        for (const auto& work : outcome->later) RETURN_IF_ERROR(work());
+        return outcome;
+    }
 };
 
-// What replace() makes of a plan on an empty kernel.
+// What a first start makes of a plan on an empty kernel.
 inline TableState freshly_replaced(const plan::Plan& plan) {
     OnTwin fresh(plan.family);
-    static_cast<void>(fresh.dataplane.replace(plan));
+    static_cast<void>(fresh.reconcile(plan));
     return fresh.state();
 }
 

@@ -27,7 +27,8 @@ const std::vector<ElementList::Element>& ElementList::sorted() {
     return elements_;
 }
 
-void difference(ElementList& before, ElementList& after, PackedElements& deleted, PackedElements& added) {
+void difference(ElementList& before, ElementList& after, std::vector<ElementList::Element>& deleted,
+                std::vector<ElementList::Element>& added) {
     const auto& old_elements = before.sorted();
     const auto& new_elements = after.sorted();
     auto gone = old_elements.begin();
@@ -36,10 +37,10 @@ void difference(ElementList& before, ElementList& after, PackedElements& deleted
         const bool only_old = come == new_elements.end() || (gone != old_elements.end() && *gone < *come);
         const bool only_new = gone == old_elements.end() || (come != new_elements.end() && *come < *gone);
         if (only_old) {
-            deleted.add(gone->set, gone->key(), gone->data());
+            deleted.push_back(*gone);
             ++gone;
         } else if (only_new) {
-            added.add(come->set, come->key(), come->data());
+            added.push_back(*come);
             ++come;
         } else {
             ++gone;

@@ -37,12 +37,14 @@ class ElementList final : public ElementSink {
     };
     void add(const SetRef& set, std::span<const std::uint8_t> key, std::span<const std::uint8_t> data) override;
     [[nodiscard]] const std::vector<Element>& sorted();
+    [[nodiscard]] std::vector<Element>& elements() { return elements_; }
 
   private:
     std::vector<Element> elements_;
 };
 
 // Elements that only one side has. A map's element whose data differs is on both lists: deleted, then added.
-void difference(ElementList& before, ElementList& after, PackedElements& deleted, PackedElements& added);
+void difference(ElementList& before, ElementList& after, std::vector<ElementList::Element>& deleted,
+                std::vector<ElementList::Element>& added);
 
 }  // namespace ghostip::dataplane::nftables

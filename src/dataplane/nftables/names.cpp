@@ -1,5 +1,7 @@
 #include "dataplane/nftables/names.h"
 
+#include <charconv>
+
 #include <fmt/format.h>
 
 namespace ghostip::dataplane::nftables {
@@ -60,6 +62,34 @@ std::string set_name(const SetRef& ref) {
         case SetRole::kHairpins: return "hairpins";
     }
     return "?";
+}
+
+std::optional<SetRef> parse_set_name(std::string_view name) {
+    constexpr std::array kRoles{
+        SetRole::kClusterIps,        SetRole::kNodePortIps,     SetRole::kExternalCluster, SetRole::kExternalLocal,
+        SetRole::kNoEndpointsReject, SetRole::kNoEndpointsDrop, SetRole::kOwnEndpoints,    SetRole::kUpTo,
+        SetRole::kEndpoints,         SetRole::kAffinity,        SetRole::kMembers,         SetRole::kStuck,
+        SetRole::kFilteredSources,   SetRole::kAllowedSources,  SetRole::kHairpins};
+    std::uint32_t parameter = 0;
+    if (const auto dash = name.rfind('-'); dash != std::string_view::npos) {
+        const auto digits = name.substr(dash + 1);
+        if (std::from_chars(digits.data(), digits.data() + digits.size(), parameter).ec != std::errc()) parameter = 0;
+    }
+    // What is printed the same is the same: the one place that knows the names is set_name().
+    for (const auto role : kRoles)
+        for (const auto lane : kLanes)
+            for (const auto& ref : {SetRef{role, lane, parameter}, SetRef{role, lane, 0}})
+                if (set_name(ref) == name) return ref;
+    return std::nullopt;
+}
+
+bool keyed_by_destination(SetRole role) {
+    return role != SetRole::kClusterIps && role != SetRole::kNodePortIps && role != SetRole::kHairpins &&
+           role != SetRole::kStuck;
+}
+
+std::size_t destination_bytes(Lane lane, net::Family family) {
+    return kernel::nft::fields_size(destination(lane), family);
 }
 
 kernel::nft::Set declare(const SetRef& ref) {

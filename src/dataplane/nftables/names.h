@@ -5,6 +5,7 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -53,6 +54,12 @@ struct SetRef {
 };
 
 [[nodiscard]] std::string set_name(const SetRef& ref);
+// The way back; absent for a name that is not of this layout.
+[[nodiscard]] std::optional<SetRef> parse_set_name(std::string_view name);
+// Does a key of this set begin with a destination (address . protocol . port, or protocol . port)?
+[[nodiscard]] bool keyed_by_destination(SetRole role);
+// Bytes of a destination in the keys of a lane.
+[[nodiscard]] std::size_t destination_bytes(Lane lane, net::Family family);
 // How the set is declared.
 [[nodiscard]] kernel::nft::Set declare(const SetRef& ref);
 

@@ -5,47 +5,17 @@
 #include <fmt/format.h>
 
 #include "dataplane/nftables/dataplane.h"
+#include "dataplane/nftables/element_text.h"
 
 namespace ghostip::dataplane::nftables {
 namespace {
 
 using kernel::nft::Elements;
-using kernel::nft::Field;
-using Bytes = std::span<const std::uint8_t>;
-
-std::string field_text(Field field, Bytes bytes, net::Family family) {
-    switch (field) {
-        case Field::kAddress: return net::IpAddress::from_bytes(family, bytes.data()).text();
-        case Field::kProtocol: return std::string(net::protocol_lower_name(static_cast<net::Protocol>(bytes[0])));
-        case Field::kPort: return fmt::format("{}", bytes[0] << 8 | bytes[1]);
-        case Field::kNumber: {
-            std::uint32_t number = 0;
-            std::memcpy(&number, bytes.data(), sizeof number);
-            return fmt::format("{}", number);
-        }
-    }
-    return "?";
-}
-
-std::string fields_text(const std::vector<Field>& fields, Bytes bytes, net::Family family) {
-    std::string text;
-    for (const Field field : fields) {
-        if (!text.empty()) text += " . ";
-        text += field_text(field, bytes, family);
-        bytes = bytes.subspan(kernel::nft::field_size(field, family));
-    }
-    return text;
-}
 
 std::string elements_text(const kernel::nft::Set& set, const Elements& elements, net::Family family) {
     std::string text;
-    for (std::size_t i = 0; i < elements.count(); ++i) {
-        const auto element = elements.at(i);
-        text += fmt::format("{}{}", i == 0 ? "\t\telements = { " : ",\n\t\t\t     ",
-                            fields_text(set.key, element.first(elements.key_bytes), family));
-        if (elements.data_bytes != 0)
-            text += " : " + fields_text(set.data, element.subspan(elements.key_bytes), family);
-    }
+    for (std::size_t i = 0; i < elements.count(); ++i)
+        text += (i == 0 ? "\t\telements = { " : ",\n\t\t\t     ") + element_text(set, elements.at(i), family);
     return text.empty() ? text : text + " }\n";
 }
 

@@ -22,6 +22,13 @@ void render_no_endpoints(const StructureInput& input, std::vector<kernel::nft::C
         const auto dialled_in = [&](SetRole role) { return rule(input).in_set(dialled(lane), name_of(role, lane)); };
         chain.rules.push_back(std::move(rule(input).connection_is_dnat()).return_());
         chain.rules.push_back(std::move(dialled_in(SetRole::kNoEndpointsReject)).reject());
+        // Policy Local, and the endpoint with this very address is elsewhere: only outside sources find nobody.
+        if (input.node.detector.available()) {
+            RuleBuilder pods = dialled_in(SetRole::kOwnEndpoints);
+            from_pod(pods, input.node.detector, true);
+            chain.rules.push_back(std::move(pods).return_());
+        }
+        chain.rules.push_back(std::move(dialled_in(SetRole::kOwnEndpoints).source_is_local()).return_());
         chain.rules.push_back(std::move(dialled_in(SetRole::kNoEndpointsDrop)).drop());
         chain.rules.push_back(std::move(dialled_in(SetRole::kOwnEndpoints)).return_());
         chain.rules.push_back(std::move(dialled_in(SetRole::kExternalCluster).comment("between two commits")).drop());
@@ -31,7 +38,9 @@ void render_no_endpoints(const StructureInput& input, std::vector<kernel::nft::C
     check("untranslated", Lane::kAddress);
     check("untranslated-nodeports", Lane::kNodePort);
 
+    // An endpoint may have its address in the service range.
     Chain cluster_ips{"unknown-cluster-ips", std::nullopt, {}};
+    cluster_ips.rules.push_back(std::move(rule(input).connection_is_dnat()).return_());
     cluster_ips.rules.push_back(std::move(rule(input)
                                               .in_set({select::kDestination}, name_of(SetRole::kClusterIps))
                                               .comment("a cluster IP, but no port of it"))

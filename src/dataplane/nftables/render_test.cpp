@@ -106,6 +106,8 @@ TEST(Render, OneService) {
 	chain untranslated {
 		ct status dnat return
 		ip daddr . meta l4proto . th dport @no-endpoints-reject reject
+		ip daddr . meta l4proto . th dport @same-as-endpoint ip saddr 10.0.0.0/8 return
+		ip daddr . meta l4proto . th dport @same-as-endpoint fib saddr type local return
 		ip daddr . meta l4proto . th dport @no-endpoints-drop drop
 		ip daddr . meta l4proto . th dport @same-as-endpoint return
 		ip daddr . meta l4proto . th dport @external-policy-cluster drop comment "between two commits"
@@ -115,6 +117,8 @@ TEST(Render, OneService) {
 	chain untranslated-nodeports {
 		ct status dnat return
 		meta l4proto . th dport @nodeport-no-endpoints-reject reject
+		meta l4proto . th dport @nodeport-same-as-endpoint ip saddr 10.0.0.0/8 return
+		meta l4proto . th dport @nodeport-same-as-endpoint fib saddr type local return
 		meta l4proto . th dport @nodeport-no-endpoints-drop drop
 		meta l4proto . th dport @nodeport-same-as-endpoint return
 		meta l4proto . th dport @nodeport-policy-cluster drop comment "between two commits"
@@ -122,6 +126,7 @@ TEST(Render, OneService) {
 	}
 
 	chain unknown-cluster-ips {
+		ct status dnat return
 		ip daddr @cluster-ips reject comment "a cluster IP, but no port of it"
 	}
 

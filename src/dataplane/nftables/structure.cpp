@@ -9,6 +9,15 @@ using kernel::nft::Chain;
 
 std::uint32_t size_class(std::size_t endpoints) { return std::bit_ceil(static_cast<std::uint32_t>(endpoints)); }
 
+void add_classes(const Classes& more, Classes& to) {
+    for (const Lane lane : kLanes) {
+        const auto i = static_cast<std::size_t>(lane);
+        to.pool_sizes[i].insert(more.pool_sizes[i].begin(), more.pool_sizes[i].end());
+        to.affinity_seconds[i].insert(more.affinity_seconds[i].begin(), more.affinity_seconds[i].end());
+    }
+    to.source_lengths.insert(more.source_lengths.begin(), more.source_lengths.end());
+}
+
 Structure render_structure(const StructureInput& input) {
     std::vector<SetRef> refs{{SetRole::kClusterIps}, {SetRole::kHairpins}};
     if (!input.node.node_ports.all) refs.push_back({SetRole::kNodePortIps});

@@ -23,6 +23,8 @@ struct Classes {
     friend bool operator==(const Classes&, const Classes&) = default;
 };
 
+void add_classes(const Classes& more, Classes& to);
+
 // The class of a pool: the power of two at or above its size.
 [[nodiscard]] std::uint32_t size_class(std::size_t endpoints);
 

@@ -14,12 +14,11 @@ namespace {
 // Entries expire while they are being deleted, which makes the kernel refuse the batch: look again.
 constexpr int kAttempts = 5;
 
-using Bytes = std::string;  // used as a byte string that orders and compares
+using Bytes = StaleClients::Bytes;
 
 Bytes to_bytes(std::span<const std::uint8_t> bytes) { return {bytes.begin(), bytes.end()}; }
 
-// By map: destination -> endpoints that clients may still be stuck to.
-using Valid = std::map<SetRef, std::map<Bytes, std::set<Bytes>>>;
+using Valid = std::map<SetRef, StaleClients::Valid>;
 
 const plan::Destination* find(const plan::ServicePortPlanPtr& plan, const plan::DestinationKey& key) {
     if (!plan) return nullptr;
@@ -86,14 +85,16 @@ Valid allowed(const plan::Plan& plan) {
 std::size_t client_size(net::Family family) { return static_cast<std::size_t>(net::address_bits(family)) / 8; }
 
 // client . destination : endpoint
-kernel::nft::Elements stale(const kernel::nft::Elements& all, std::size_t client_bytes,
-                            const std::map<Bytes, std::set<Bytes>>& valid) {
+kernel::nft::Elements stale_in(const kernel::nft::Elements& all, std::size_t client_bytes,
+                               const StaleClients::Valid& valid, bool lists_everything) {
     kernel::nft::Elements found{all.set, all.key_bytes, all.data_bytes, {}};
     for (std::size_t i = 0; i < all.count(); ++i) {
         const auto element = all.at(i);
         const auto destination = valid.find(to_bytes(element.subspan(client_bytes, all.key_bytes - client_bytes)));
-        if (destination == valid.end() || destination->second.contains(to_bytes(element.subspan(all.key_bytes))))
-            continue;
+        const bool stays = destination == valid.end()
+                               ? !lists_everything
+                               : destination->second.contains(to_bytes(element.subspan(all.key_bytes)));
+        if (stays) continue;
         found.bytes.insert(found.bytes.end(), element.begin(), element.end());
     }
     return found;
@@ -101,12 +102,24 @@ kernel::nft::Elements stale(const kernel::nft::Elements& all, std::size_t client
 
 }  // namespace
 
-Result<void> forget_stuck_clients(kernel::nft::Kernel& kernel, net::Family family, const plan::Delta& delta) {
+StaleClients stale_clients(net::Family /*family*/, const plan::Delta& delta) { return {affected(delta), false}; }
+
+StaleClients stale_clients(const plan::Plan& plan, const Classes& classes) {
+    StaleClients stale{allowed(plan), true};
+    for (const Lane lane : kLanes)
+        for (const auto seconds : classes.affinity_seconds[static_cast<std::size_t>(lane)])
+            stale.valid[{SetRole::kStuck, lane, seconds}];
+    return stale;
+}
+
+Result<void> forget_stuck_clients(kernel::nft::Kernel& kernel, net::Family family, const StaleClients& stale) {
     const std::size_t client_bytes = client_size(family);
-    for (const auto& [ref, valid] : affected(delta)) {
+    for (const auto& [ref, valid] : stale.valid) {
         for (int attempt = 1;; ++attempt) {
-            ASSIGN_OR_RETURN(const auto all, kernel.read(table(family), declare(ref)));
-            auto elements = stale(all, client_bytes, valid);
+            const auto all = kernel.read(table(family), declare(ref));
+            if (!all && all.error().code == ENOENT) break;  // the whole map is gone
+            if (!all) return all.error();
+            auto elements = stale_in(all->elements, client_bytes, valid, stale.lists_everything);
             if (elements.count() == 0) break;
             const auto result = kernel.commit({table(family), {kernel::nft::DeleteElements{std::move(elements)}}});
             if (result) break;
@@ -120,9 +133,10 @@ Result<std::vector<kernel::nft::Elements>> remembered_clients(kernel::nft::Kerne
     const std::size_t client_bytes = client_size(plan.family);
     std::vector<kernel::nft::Elements> remembered;
     for (const auto& [ref, valid] : allowed(plan)) {
-        auto all = kernel.read(table(plan.family), declare(ref));
-        if (!all && all.error().code == ENOENT) continue;
-        if (!all) return std::move(all).error();
+        auto dump = kernel.read(table(plan.family), declare(ref));
+        if (!dump && dump.error().code == ENOENT) continue;
+        if (!dump) return std::move(dump).error();
+        const auto* all = &dump->elements;
         kernel::nft::Elements kept{all->set, all->key_bytes, all->data_bytes, {}};
         for (std::size_t i = 0; i < all->count(); ++i) {
             const auto element = all->at(i);

@@ -5,20 +5,41 @@
 // it cannot be remembered there again.
 #pragma once
 
+#include <map>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "dataplane/nftables/names.h"
+#include "dataplane/nftables/structure.h"
 #include "kernel/nft/kernel.h"
 #include "plan/plan.h"
 
 namespace ghostip::dataplane::nftables {
 
-// Costs nothing if no sticky pool lost an endpoint; else one dump of each stuck-… map concerned.
-[[nodiscard]] Result<void> forget_stuck_clients(kernel::nft::Kernel& kernel, net::Family family,
-                                                const plan::Delta& delta);
+// By map: destination -> endpoints that clients may be stuck to. Destinations that are not listed are left alone, or,
+// in a list of everything, forgotten.
+struct StaleClients {
+    using Bytes = std::string;  // a byte string that orders and compares
+    using Valid = std::map<Bytes, std::set<Bytes>>;
+    std::map<SetRef, Valid> valid;
+    bool lists_everything = false;
 
-// The entries in the kernel that `plan` would still allow, to be carried over when the table is replaced: a client goes
-// where it went before, also when this process was restarted. Their time-outs begin anew.
+    [[nodiscard]] bool empty() const { return valid.empty(); }
+};
+
+// Whom a delta makes stale: nothing if no sticky pool lost an endpoint.
+[[nodiscard]] StaleClients stale_clients(net::Family family, const plan::Delta& delta);
+// Everybody whom the plan does not allow, in the maps of these classes.
+[[nodiscard]] StaleClients stale_clients(const plan::Plan& plan, const Classes& classes);
+
+// One dump of each map concerned, and the deletion of what is stale.
+[[nodiscard]] Result<void> forget_stuck_clients(kernel::nft::Kernel& kernel, net::Family family,
+                                                const StaleClients& stale);
+
+// The entries in the kernel that `plan` would still allow, to be carried over when the table is made anew: a client
+// goes where it went before. Their time-outs begin anew.
 [[nodiscard]] Result<std::vector<kernel::nft::Elements>> remembered_clients(kernel::nft::Kernel& kernel,
                                                                             const plan::Plan& plan);
 

@@ -49,7 +49,7 @@ struct Sticky {
     Sticky() : place(net::Family::kIpv4) {
         static_cast<void>(planner.apply({put(sticky()), put(sticky("mail", "172.30.0.42")), put(endpoints({1, 2, 3})),
                                          put(endpoints({1, 2, 3}, "mail"))}));
-        EXPECT_TRUE(place.dataplane.replace(planner.plan()));
+        EXPECT_TRUE(place.reconcile(planner.plan()));
         for (int client = 1; client <= 3; ++client) {
             remember(remembered(client, "172.30.0.41", client));
             remember(remembered(client, "172.30.0.42", client));
@@ -66,9 +66,7 @@ struct Sticky {
             result.push_back(std::to_string(key[3]) + " " + std::to_string(key[7]));
         return result;
     }
-    [[nodiscard]] Result<void> apply(const api::Change& change) {
-        return place.dataplane.apply(planner.apply({change}));
-    }
+    [[nodiscard]] Result<Outcome> apply(const api::Change& change) { return place.apply(planner.apply({change})); }
 
     NodePlanner planner;
     OnTwin place;
@@ -126,23 +124,23 @@ TEST(StuckClients, GivesUpInTheEnd) {
     EXPECT_EQ(comparable(world.place.state()).at("endpoints"),
               comparable(freshly_replaced(world.planner.plan())).at("endpoints"))
         << "the change itself is done";
-    ASSERT_TRUE(world.place.dataplane.replace(world.planner.plan()));
+    ASSERT_TRUE(world.place.reconcile(world.planner.plan()));
     EXPECT_THAT(world.stuck(), ElementsAre("1 41", "1 42", "2 42", "3 41", "3 42")) << "who is at a member stays";
 }
 
-// A replaced table carries over whom the plan still allows, and nobody else.
-TEST(StuckClients, ReplaceKeepsThoseWhoMayStay) {
+// A restart keeps whom the plan still allows, and nobody else.
+TEST(StuckClients, ReconcileKeepsThoseWhoMayStay) {
     Sticky world;
     world.remember(remembered(9, "172.30.0.99", 1));  // a service that nobody knows
     static_cast<void>(world.planner.apply({put(endpoints({1, 3}))}));
-    ASSERT_TRUE(world.place.dataplane.replace(world.planner.plan()));
+    ASSERT_TRUE(world.place.reconcile(world.planner.plan()));
     EXPECT_THAT(world.stuck(), ElementsAre("1 41", "1 42", "2 42", "3 41", "3 42"));
     static_cast<void>(world.planner.apply({put(sticky("web", "172.30.0.41", 0)), gone(sticky("mail", "172.30.0.42"))}));
-    ASSERT_TRUE(world.place.dataplane.replace(world.planner.plan()));
-    EXPECT_FALSE(world.place.state().sets.contains(set_name(kStuckToAddress)));
+    ASSERT_TRUE(world.place.reconcile(world.planner.plan()));
+    EXPECT_THAT(world.stuck(), ElementsAre());
     world.place.twin.fail_call(1, EPERM);
     static_cast<void>(world.planner.apply({put(sticky())}));
-    EXPECT_EQ(world.place.dataplane.replace(world.planner.plan()).error().code, EPERM);
+    EXPECT_EQ(world.place.reconcile(world.planner.plan()).error().code, EPERM);
 }
 
 TEST(StuckClients, OtherErrorsAreHandedOn) {

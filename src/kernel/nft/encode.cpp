@@ -15,6 +15,7 @@
 #include <cstring>
 #include <memory>
 
+#include "kernel/netlink/attributes.h"
 #include "kernel/nft/encode_rule.h"
 #include "kernel/nft/set_userdata.h"
 
@@ -163,6 +164,20 @@ class Encoder {
         keep(message);
     }
 
+    void put(const DeleteChain& op) {
+        nlmsghdr* message = begin(NFT_MSG_DELCHAIN, 0);
+        mnl_attr_put_strz(message, NFTA_CHAIN_TABLE, batch_.table.name.c_str());
+        mnl_attr_put_strz(message, NFTA_CHAIN_NAME, op.chain.c_str());
+        keep(message);
+    }
+
+    void put(const DeleteSet& op) {
+        nlmsghdr* message = begin(NFT_MSG_DELSET, 0);
+        mnl_attr_put_strz(message, NFTA_SET_TABLE, batch_.table.name.c_str());
+        mnl_attr_put_strz(message, NFTA_SET_NAME, op.set.c_str());
+        keep(message);
+    }
+
     void put(const AddRule& op) {
         const auto rule = to_nftnl(op.rule, batch_.table, op.chain);
         nlmsghdr* message = begin(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
@@ -180,7 +195,7 @@ class Encoder {
         const std::size_t per_message = std::max<std::size_t>(1, kElementListBytes / each);
         for (std::size_t from = 0; from < elements.count(); from += per_message) {
             const std::size_t until = std::min(elements.count(), from + per_message);
-            nlmsghdr* message = begin(type, flags, kElementsRoom + (until - from) * each);
+            nlmsghdr* message = begin(type, flags, kElementsRoom + (until - from) * each, from);
             mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_TABLE, batch_.table.name.c_str());
             mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_SET, elements.set.c_str());
             nlattr* list = mnl_attr_nest_start(message, NFTA_SET_ELEM_LIST_ELEMENTS);
@@ -203,9 +218,10 @@ class Encoder {
         mnl_attr_nest_end(message, nest);
     }
 
-    nlmsghdr* begin(std::uint16_t type, std::uint16_t flags, std::size_t room = kMessageRoom) {
+    nlmsghdr* begin(std::uint16_t type, std::uint16_t flags, std::size_t room = kMessageRoom,
+                    std::size_t first_element = 0) {
         nlmsghdr* message = reserve(room);
-        encoded_.operation_of.push_back(current_);
+        encoded_.messages.push_back({offset_, current_, first_element});
         nftnl_nlmsg_build_hdr(reinterpret_cast<char*>(message),
                               static_cast<std::uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | type),
                               nf_family(batch_.table.family), flags, sequence_++);
@@ -246,6 +262,21 @@ std::uint32_t data_type(const std::vector<Field>& fields, net::Family family) {
         type = type << kBitsPerType | own;
     }
     return type;
+}
+
+std::optional<std::size_t> EncodedBatch::element_at(const Message& message, std::size_t attribute_offset) const {
+    const auto* header = reinterpret_cast<const nlmsghdr*>(bytes.data() + message.offset);
+    const auto* wanted = bytes.data() + message.offset + attribute_offset;
+    for (const nlattr* attribute : netlink::attributes(header, sizeof(nfgenmsg))) {
+        if (mnl_attr_get_type(attribute) != NFTA_SET_ELEM_LIST_ELEMENTS) continue;
+        std::size_t index = message.first_element;
+        for (const nlattr* element : netlink::nested(attribute)) {
+            const auto* begin = reinterpret_cast<const std::uint8_t*>(element);
+            if (wanted >= begin && wanted < begin + element->nla_len) return index;
+            ++index;
+        }
+    }
+    return std::nullopt;
 }
 
 Result<EncodedBatch> encode(const Batch& batch, std::uint32_t first_sequence, Ending ending) {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/result.h"
@@ -14,9 +15,18 @@ namespace ghostip::kernel::nft {
 // A batch as one buffer for one sendmsg: begin, the messages, end.
 struct EncodedBatch {
     std::vector<std::uint8_t> bytes;
-    std::uint32_t first_sequence = 0;       // of the begin message
-    std::vector<std::size_t> operation_of;  // by sequence - first_sequence - 1: index into Batch::operations
-    std::uint32_t last_sequence = 0;        // of the last message that asks for an answer
+    std::uint32_t first_sequence = 0;  // of the begin message
+    // By sequence - first_sequence - 1.
+    struct Message {
+        std::size_t offset;         // into bytes
+        std::size_t operation;      // index into Batch::operations
+        std::size_t first_element;  // of those that the message carries; 0 if it carries none
+    };
+    std::vector<Message> messages;
+    std::uint32_t last_sequence = 0;  // of the last message that asks for an answer
+
+    // Which element of its operation a message's attribute at `attribute_offset` (from the message's start) is.
+    [[nodiscard]] std::optional<std::size_t> element_at(const Message& message, std::size_t attribute_offset) const;
 };
 
 // What stands at the end of the batch.

@@ -133,6 +133,7 @@ struct Translator {
         nftnl_expr_set_u32(out, NFTNL_EXPR_IMM_VERDICT, static_cast<std::uint32_t>(code));
         if (!e.chain.empty()) nftnl_expr_set_str(out, NFTNL_EXPR_IMM_CHAIN, e.chain.c_str());
     }
+    void operator()(const Foreign& /*e*/) const {}  // nobody writes these
 };
 
 }  // namespace

@@ -16,6 +16,8 @@ std::string describe(const Operation& operation) {
         std::string operator()(const AddRule& op) const {
             return fmt::format("add rule to chain {}: {}", op.chain, op.rule.text);
         }
+        std::string operator()(const DeleteChain& op) const { return fmt::format("delete chain {}", op.chain); }
+        std::string operator()(const DeleteSet& op) const { return fmt::format("delete set {}", op.set); }
         std::string operator()(const AddElements& op) const {
             return fmt::format("add elements to {}", op.elements.set);
         }

@@ -1,9 +1,10 @@
-// The kernel's nf_tables as a small interface: commit a batch, read a set. linux.h talks to the real one, memory.h is
-// its twin in memory; who uses the interface cannot tell them apart.
+// The kernel's nf_tables as a small interface: commit a batch, read what is there. linux.h talks to the real one,
+// memory.h is its twin in memory; who uses the interface cannot tell them apart.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <variant>
@@ -28,6 +29,19 @@ struct Elements {
     }
 };
 
+// A set's elements as they were read.
+struct Dump {
+    Elements elements;
+    // Nothing was changed meanwhile. If false, elements may be missing or stand there twice.
+    bool consistent = true;
+};
+
+// What a table holds, but for elements.
+struct Contents {
+    std::map<std::string, Chain> chains;  // rules without text
+    std::map<std::string, Set> sets;      // a set that this program could not have declared has no key
+};
+
 struct AddTable {};
 struct DeleteTable {};
 struct AddSet {
@@ -44,6 +58,14 @@ struct AddRule {
     std::string chain;
     Rule rule;
 };
+// With its rules; refused while others jump to it.
+struct DeleteChain {
+    std::string chain;
+};
+// With its elements; refused while rules look into it.
+struct DeleteSet {
+    std::string set;
+};
 struct AddElements {
     Elements elements;
 };
@@ -51,8 +73,8 @@ struct DeleteElements {
     Elements elements;
 };
 
-using Operation =
-    std::variant<AddTable, DeleteTable, AddSet, AddChain, FlushChain, AddRule, AddElements, DeleteElements>;
+using Operation = std::variant<AddTable, DeleteTable, AddSet, AddChain, FlushChain, AddRule, DeleteChain, DeleteSet,
+                               AddElements, DeleteElements>;
 
 // `element of map endpoints`, `rule in chain pick-8: …`: for errors.
 [[nodiscard]] std::string describe(const Operation& operation);
@@ -65,16 +87,29 @@ struct Batch {
     [[nodiscard]] bool empty() const { return operations.empty(); }
 };
 
+// What of a batch the kernel did not take.
+struct Refusal {
+    std::optional<std::size_t> operation;  // index into Batch::operations; absent: the batch as such
+    std::optional<std::size_t> element;    // which of the operation's elements, if the kernel says so
+};
+
 class Kernel {
   public:
     virtual ~Kernel() = default;
-    // On an error nothing of the batch was done; the message names the operation that was refused.
-    [[nodiscard]] virtual Result<void> commit(const Batch& batch) = 0;
+    // On an error nothing of the batch was done; the message names the operation that was refused, and `refusal`, if
+    // given, says where it is.
+    [[nodiscard]] virtual Result<void> commit(const Batch& batch, Refusal* refusal = nullptr) = 0;
     // The whole batch is checked by the kernel as commit would, and then not done.
     [[nodiscard]] virtual Result<void> check(const Batch& batch) = 0;
     // All present elements of a set or map; key_bytes and data_bytes say how it was declared.
-    [[nodiscard]] virtual Result<Elements> read(const Table& table, const Set& set) = 0;
+    [[nodiscard]] virtual Result<Dump> read(const Table& table, const Set& set) = 0;
+    // Those of the given keys that are present, with their data; the data of `keys` is not looked at.
+    [[nodiscard]] virtual Result<Elements> look_up(const Table& table, const Set& set, const Elements& keys) = 0;
+    // Chains, rules and declarations; absent if there is no such table.
+    [[nodiscard]] virtual Result<std::optional<Contents>> contents(const Table& table) = 0;
     [[nodiscard]] virtual Result<bool> exists(const Table& table) = 0;
+    // The netlink port id that the kernel stamps on notifications of what is committed here; 0 = there is none.
+    [[nodiscard]] virtual std::uint32_t port_id() const { return 0; }
 };
 
 }  // namespace ghostip::kernel::nft

@@ -13,66 +13,61 @@
 #include <cstring>
 
 #include "kernel/netlink/attributes.h"
+#include "kernel/nft/decode.h"
 
 namespace ghostip::kernel::nft {
 namespace {
 
 constexpr std::size_t kReceiveBytes = 1 << 16;
 constexpr int kReceiveBuffer = 4 << 20;  // a batch of many refused messages answers each
-constexpr int kInterruptedRetries = 10;
+constexpr int kInterruptedRetries = 3;
 
 std::uint8_t nf_family(net::Family family) { return family == net::Family::kIpv4 ? NFPROTO_IPV4 : NFPROTO_IPV6; }
 
-// The kernel's own words for a refusal (extended acknowledgement), if it has any.
-std::string extended_message(const nlmsghdr* message) {
-    if ((message->nlmsg_flags & NLM_F_ACK_TLVS) == 0) return {};
+// What the kernel adds to a refusal (extended acknowledgement).
+struct Details {
+    std::string words;
+    std::optional<std::size_t> attribute_offset;  // of the attribute that is at fault, in the refused message
+};
+
+Details details_of(const nlmsghdr* message) {
+    Details details;
+    if ((message->nlmsg_flags & NLM_F_ACK_TLVS) == 0) return details;
     const auto* error = static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(message));
     std::size_t skip = sizeof(nlmsgerr);
     if ((message->nlmsg_flags & NLM_F_CAPPED) == 0) skip += error->msg.nlmsg_len - sizeof(nlmsghdr);
-    std::string text;
-    for (const nlattr* attribute : netlink::attributes(message, skip))
-        if (mnl_attr_get_type(attribute) == NLMSGERR_ATTR_MSG) text = mnl_attr_get_str(attribute);
-    return text;
-}
-
-struct SetDump {
-    Elements* elements;
-    std::size_t key_bytes;
-    std::size_t data_bytes;
-};
-
-void copy_value(const nlattr* nest, std::vector<std::uint8_t>& out, std::size_t size) {
-    const std::size_t at = out.size();
-    out.resize(at + size);
-    if (nest == nullptr) return;
-    for (const nlattr* attribute : netlink::nested(nest))
-        if (mnl_attr_get_type(attribute) == NFTA_DATA_VALUE)
-            std::memcpy(out.data() + at, mnl_attr_get_payload(attribute),
-                        std::min<std::size_t>(size, mnl_attr_get_payload_len(attribute)));
-}
-
-void take_element(const nlattr* element, SetDump& dump) {
-    const nlattr* key = nullptr;
-    const nlattr* data = nullptr;
-    for (const nlattr* part : netlink::nested(element)) {
-        if (mnl_attr_get_type(part) == NFTA_SET_ELEM_KEY) key = part;
-        if (mnl_attr_get_type(part) == NFTA_SET_ELEM_DATA) data = part;
+    for (const nlattr* attribute : netlink::attributes(message, skip)) {
+        if (mnl_attr_get_type(attribute) == NLMSGERR_ATTR_MSG) details.words = mnl_attr_get_str(attribute);
+        if (mnl_attr_get_type(attribute) == NLMSGERR_ATTR_OFFS) details.attribute_offset = mnl_attr_get_u32(attribute);
     }
-    copy_value(key, dump.elements->bytes, dump.key_bytes);
-    if (dump.data_bytes != 0) copy_value(data, dump.elements->bytes, dump.data_bytes);
+    return details;
 }
 
-int take_elements(const nlmsghdr* message, void* context) {
-    auto& dump = *static_cast<SetDump*>(context);
+nlmsghdr* put_request(void* at, std::uint16_t type, std::uint16_t flags, std::uint32_t sequence, const Table& table) {
+    auto* header = mnl_nlmsg_put_header(at);
+    header->nlmsg_type = static_cast<std::uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | type);
+    header->nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | flags);
+    header->nlmsg_seq = sequence;
+    auto* family = static_cast<nfgenmsg*>(mnl_nlmsg_put_extra_header(header, sizeof(nfgenmsg)));
+    family->nfgen_family = nf_family(table.family);
+    family->version = NFNETLINK_V0;
+    return header;
+}
+
+int message_type(const nlmsghdr* message) { return message->nlmsg_type & 0xff; }
+
+Elements empty_elements(const Set& set, net::Family family) {
+    return {set.name,
+            static_cast<std::uint16_t>(fields_size(set.key, family)),
+            static_cast<std::uint16_t>(fields_size(set.data, family)),
+            {}};
+}
+
+void take_elements(const nlmsghdr* message, Elements& elements) {
     for (const nlattr* attribute : netlink::attributes(message, sizeof(nfgenmsg)))
         if (mnl_attr_get_type(attribute) == NFTA_SET_ELEM_LIST_ELEMENTS)
-            for (const nlattr* element : netlink::nested(attribute)) take_element(element, dump);
-    return MNL_CB_OK;
-}
-
-int note_existence(const nlmsghdr* /*message*/, void* context) {
-    *static_cast<bool*>(context) = true;
-    return MNL_CB_OK;
+            for (const nlattr* element : netlink::nested(attribute))
+                decode_element(element, elements.key_bytes, elements.data_bytes, elements.bytes);
 }
 
 }  // namespace
@@ -86,19 +81,21 @@ Result<std::unique_ptr<LinuxKernel>> LinuxKernel::open() {
     ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUFFORCE, &kReceiveBuffer, sizeof kReceiveBuffer);
     sockaddr_nl local{};
     local.nl_family = AF_NETLINK;
-    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&local), sizeof local) < 0)
+    socklen_t size = sizeof local;
+    if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&local), size) < 0 ||
+        ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&local), &size) < 0)
         return fail_errno("bind a netfilter netlink socket");
-    return std::unique_ptr<LinuxKernel>(new LinuxKernel(std::move(socket)));
+    return std::unique_ptr<LinuxKernel>(new LinuxKernel(std::move(socket), local.nl_pid));
 }
 
-Result<void> LinuxKernel::commit(const Batch& batch) {
+Result<void> LinuxKernel::commit(const Batch& batch, Refusal* refusal) {
     if (batch.empty()) return {};
-    return transact(batch, Ending::kCommit);
+    return transact(batch, Ending::kCommit, refusal);
 }
 
 Result<void> LinuxKernel::check(const Batch& batch) {
     if (batch.empty()) return {};
-    return transact(batch, Ending::kFailOnPurpose);
+    return transact(batch, Ending::kFailOnPurpose, nullptr);
 }
 
 // One message must fit into the socket's send buffer. Forcing needs CAP_NET_ADMIN in the first user namespace; where
@@ -112,7 +109,7 @@ void LinuxKernel::grow_send_buffer(std::size_t bytes) {
     send_buffer_ = wanted;
 }
 
-Result<void> LinuxKernel::send(const std::vector<std::uint8_t>& bytes) {
+Result<void> LinuxKernel::send(std::span<const std::uint8_t> bytes) {
     grow_send_buffer(bytes.size());
     sockaddr_nl kernel{};
     kernel.nl_family = AF_NETLINK;
@@ -126,9 +123,9 @@ Result<void> LinuxKernel::send(const std::vector<std::uint8_t>& bytes) {
 }
 
 // The kernel works on a batch inside the send call, so all answers are there when it returns.
-Result<void> LinuxKernel::transact(const Batch& batch, Ending ending) {
+Result<void> LinuxKernel::transact(const Batch& batch, Ending ending, Refusal* refusal) {
     ASSIGN_OR_RETURN(const EncodedBatch encoded, encode(batch, sequence_, ending));
-    const auto messages = static_cast<std::uint32_t>(encoded.operation_of.size());
+    const auto messages = static_cast<std::uint32_t>(encoded.messages.size());
     sequence_ += messages + 2;
     RETURN_IF_ERROR(send(encoded.bytes));
 
@@ -160,13 +157,21 @@ Result<void> LinuxKernel::transact(const Batch& batch, Ending ending) {
                 ending == Ending::kFailOnPurpose && message->nlmsg_seq == encoded.last_sequence && code == ENOENT;
             if (on_purpose || (first_error && message->nlmsg_seq >= first_error_sequence)) continue;
             first_error_sequence = message->nlmsg_seq;
-            const std::string what =
-                index >= 1 && index <= messages && encoded.operation_of[index - 1] < batch.operations.size()
-                    ? describe(batch.operations[encoded.operation_of[index - 1]])
-                    : "commit";
-            const std::string words = extended_message(message);
-            first_error = errno_error(code, fmt::format("nf_tables table {}: {}{}", batch.table.name, what,
-                                                        words.empty() ? "" : fmt::format(" ({})", words)));
+            std::string what = "commit";
+            const Details details = details_of(message);
+            if (refusal != nullptr) *refusal = {};
+            if (index >= 1 && index <= messages && encoded.messages[index - 1].operation < batch.operations.size()) {
+                const auto& refused = encoded.messages[index - 1];
+                what = describe(batch.operations[refused.operation]);
+                if (refusal != nullptr) {
+                    refusal->operation = refused.operation;
+                    if (details.attribute_offset)
+                        refusal->element = encoded.element_at(refused, *details.attribute_offset);
+                }
+            }
+            first_error =
+                errno_error(code, fmt::format("nf_tables table {}: {}{}", batch.table.name, what,
+                                              details.words.empty() ? "" : fmt::format(" ({})", details.words)));
         }
     }
     if (first_error) return *first_error;
@@ -174,63 +179,152 @@ Result<void> LinuxKernel::transact(const Batch& batch, Ending ending) {
     return {};
 }
 
-Result<Elements> LinuxKernel::read(const Table& table, const Set& set) {
-    Elements elements;
-    elements.set = set.name;
-    elements.key_bytes = static_cast<std::uint16_t>(fields_size(set.key, table.family));
-    elements.data_bytes = static_cast<std::uint16_t>(fields_size(set.data, table.family));
+Result<bool> LinuxKernel::dump(const nlmsghdr* request, const Handler& handle) {
+    RETURN_IF_ERROR(send({reinterpret_cast<const std::uint8_t*>(request), request->nlmsg_len}));
     receive_buffer_.resize(kReceiveBytes);
-    for (int attempt = 0; attempt < kInterruptedRetries; ++attempt) {
-        std::array<char, 1024> request{};
-        auto* header = mnl_nlmsg_put_header(request.data());
-        header->nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETSETELEM;
-        header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-        header->nlmsg_seq = sequence_++;
-        auto* family = static_cast<nfgenmsg*>(mnl_nlmsg_put_extra_header(header, sizeof(nfgenmsg)));
-        family->nfgen_family = nf_family(table.family);
-        family->version = NFNETLINK_V0;
-        mnl_attr_put_strz(header, NFTA_SET_ELEM_LIST_TABLE, table.name.c_str());
-        mnl_attr_put_strz(header, NFTA_SET_ELEM_LIST_SET, set.name.c_str());
-        RETURN_IF_ERROR(send({request.data(), request.data() + header->nlmsg_len}));
-
-        elements.bytes.clear();
-        SetDump dump{&elements, elements.key_bytes, elements.data_bytes};
-        int state = MNL_CB_OK;
-        while (state > MNL_CB_STOP) {
-            const ssize_t received = ::recv(socket_.get(), receive_buffer_.data(), receive_buffer_.size(), 0);
-            if (received < 0 && errno == EINTR) continue;
-            if (received < 0) return fail_errno("read set {}", set.name);
-            state = mnl_cb_run(receive_buffer_.data(), static_cast<std::size_t>(received), header->nlmsg_seq, 0,
-                               take_elements, &dump);
+    bool consistent = true;
+    while (true) {
+        const ssize_t received = ::recv(socket_.get(), receive_buffer_.data(), receive_buffer_.size(), 0);
+        if (received < 0 && errno == EINTR) continue;
+        if (received < 0) return fail_errno("read what nf_tables holds");
+        int left = static_cast<int>(received);
+        for (const auto* message = reinterpret_cast<const nlmsghdr*>(receive_buffer_.data());
+             mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
+            if (message->nlmsg_seq != request->nlmsg_seq) continue;  // what an earlier, broken-off request left
+            if ((message->nlmsg_flags & NLM_F_DUMP_INTR) != 0) consistent = false;
+            if (message->nlmsg_type == NLMSG_DONE) return consistent;
+            if (message->nlmsg_type == NLMSG_ERROR) {
+                const int code = -static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(message))->error;
+                return errno_error(code, "read what nf_tables holds");
+            }
+            handle(message);
         }
-        if (state == MNL_CB_STOP) return elements;
-        if (errno != EINTR) return fail_errno("read set {}", set.name);  // EINTR: changed while being read
     }
-    return fail("read set {}: it changed {} times while being read", set.name, kInterruptedRetries);
+}
+
+Result<Dump> LinuxKernel::read(const Table& table, const Set& set) {
+    Dump result{empty_elements(set, table.family), false};
+    // Whoever commits anything to nf_tables meanwhile makes the kernel call a dump interrupted; on a busy host every
+    // long one is.
+    for (int attempt = 0; attempt < kInterruptedRetries && !result.consistent; ++attempt) {
+        std::array<char, 1024> buffer{};
+        auto* request = put_request(buffer.data(), NFT_MSG_GETSETELEM, NLM_F_DUMP, sequence_++, table);
+        mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_TABLE, table.name.c_str());
+        mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_SET, set.name.c_str());
+        result.elements.bytes.clear();
+        auto consistent = dump(request, [&](const nlmsghdr* message) { take_elements(message, result.elements); });
+        if (!consistent) return consistent.error().within(fmt::format("set {}", set.name));
+        result.consistent = *consistent;
+    }
+    return result;
+}
+
+Result<std::optional<Contents>> LinuxKernel::contents(const Table& table) {
+    for (int attempt = 0; attempt < kInterruptedRetries; ++attempt) {
+        ASSIGN_OR_RETURN(const bool there, exists(table));
+        if (!there) return std::optional<Contents>();
+        Contents contents;
+        const auto ask = [&](std::uint16_t type, std::uint16_t table_attribute, const Handler& handle) {
+            std::array<char, 1024> buffer{};
+            auto* request = put_request(buffer.data(), type, NLM_F_DUMP, sequence_++, table);
+            mnl_attr_put_strz(request, table_attribute, table.name.c_str());
+            return dump(request, handle);
+        };
+        // Of chains the kernel sends those of all tables; it has no filter for them.
+        auto chains = ask(NFT_MSG_GETCHAIN, NFTA_CHAIN_TABLE, [&](const nlmsghdr* message) {
+            auto [owner, chain] = decode_chain(message);
+            if (message_type(message) != NFT_MSG_NEWCHAIN || owner != table.name) return;
+            const std::string name = chain.name;
+            contents.chains[name] = std::move(chain);
+        });
+        if (!chains) return chains.error().within("chains");
+        auto rules = ask(NFT_MSG_GETRULE, NFTA_RULE_TABLE, [&](const nlmsghdr* message) {
+            if (message_type(message) != NFT_MSG_NEWRULE) return;
+            auto [chain, rule] = decode_rule(message, table.family);
+            contents.chains[chain].name = chain;
+            contents.chains[chain].rules.push_back(std::move(rule));
+        });
+        if (!rules) return rules.error().within("rules");
+        auto sets = ask(NFT_MSG_GETSET, NFTA_SET_TABLE, [&](const nlmsghdr* message) {
+            if (message_type(message) != NFT_MSG_NEWSET) return;
+            Set set = decode_set(message, table.family);
+            const std::string name = set.name;
+            contents.sets[name] = std::move(set);
+        });
+        if (!sets && sets.error().code == ENOENT) continue;  // the table went meanwhile
+        if (!sets) return sets.error().within("sets");
+        if (*chains && *rules && *sets) return std::optional(std::move(contents));
+    }
+    return errno_error(EINTR,
+                       fmt::format("table {} changed {} times while being read", table.name, kInterruptedRetries));
+}
+
+Result<void> LinuxKernel::answers(std::uint32_t first, std::uint32_t requests, const Handler& handle) {
+    receive_buffer_.resize(kReceiveBytes);
+    std::optional<Error> error;
+    for (std::uint32_t answered = 0; answered < requests;) {
+        const ssize_t received = ::recv(socket_.get(), receive_buffer_.data(), receive_buffer_.size(), 0);
+        if (received < 0 && errno == EINTR) continue;
+        if (received < 0) return fail_errno("read nf_tables' answer");
+        int left = static_cast<int>(received);
+        for (const auto* message = reinterpret_cast<const nlmsghdr*>(receive_buffer_.data());
+             mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
+            if (message->nlmsg_seq - first >= requests) continue;
+            if (message->nlmsg_type != NLMSG_ERROR) {
+                handle(message);
+                continue;
+            }
+            ++answered;
+            const int code = -static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(message))->error;
+            if (code != 0 && code != ENOENT && !error) error = errno_error(code, "ask nf_tables");
+        }
+    }
+    if (error) return *error;
+    return {};
+}
+
+Result<Elements> LinuxKernel::look_up(const Table& table, const Set& set, const Elements& keys) {
+    constexpr std::size_t kAtOnce = 64;         // their answers fit into any receive buffer
+    constexpr std::size_t kRequestBytes = 512;  // names of up to 255 characters and a key
+    Elements found = empty_elements(set, table.family);
+    std::vector<std::uint8_t> buffer;
+    for (std::size_t from = 0; from < keys.count(); from += kAtOnce) {
+        const std::size_t until = std::min(keys.count(), from + kAtOnce);
+        const std::uint32_t first = sequence_;
+        buffer.clear();
+        // One key a message: a message with several ends at the first that is not there.
+        for (std::size_t i = from; i < until; ++i) {
+            const std::size_t at = buffer.size();
+            buffer.resize(at + kRequestBytes + 2 * table.name.size());
+            auto* request = put_request(buffer.data() + at, NFT_MSG_GETSETELEM, NLM_F_ACK, sequence_++, table);
+            mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_TABLE, table.name.c_str());
+            mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_SET, set.name.c_str());
+            nlattr* list = mnl_attr_nest_start(request, NFTA_SET_ELEM_LIST_ELEMENTS);
+            nlattr* element = mnl_attr_nest_start(request, NFTA_LIST_ELEM);
+            nlattr* key = mnl_attr_nest_start(request, NFTA_SET_ELEM_KEY);
+            mnl_attr_put(request, NFTA_DATA_VALUE, stored_size(set.key, table.family), keys.at(i).data());
+            mnl_attr_nest_end(request, key);
+            mnl_attr_nest_end(request, element);
+            mnl_attr_nest_end(request, list);
+            buffer.resize(at + NLMSG_ALIGN(request->nlmsg_len));
+        }
+        RETURN_IF_ERROR(send(buffer));
+        const auto result = answers(first, static_cast<std::uint32_t>(until - from),
+                                    [&](const nlmsghdr* message) { take_elements(message, found); });
+        if (!result) return result.error().within(fmt::format("set {}", set.name));
+    }
+    return found;
 }
 
 Result<bool> LinuxKernel::exists(const Table& table) {
-    std::array<char, 1024> request{};
-    auto* header = mnl_nlmsg_put_header(request.data());
-    header->nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE;
-    header->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
-    header->nlmsg_seq = sequence_++;
-    auto* family = static_cast<nfgenmsg*>(mnl_nlmsg_put_extra_header(header, sizeof(nfgenmsg)));
-    family->nfgen_family = nf_family(table.family);
-    family->version = NFNETLINK_V0;
-    mnl_attr_put_strz(header, NFTA_TABLE_NAME, table.name.c_str());
-    RETURN_IF_ERROR(send({request.data(), request.data() + header->nlmsg_len}));
-    receive_buffer_.resize(kReceiveBytes);
+    std::array<char, 1024> buffer{};
+    const std::uint32_t sequence = sequence_++;
+    auto* request = put_request(buffer.data(), NFT_MSG_GETTABLE, NLM_F_ACK, sequence, table);
+    mnl_attr_put_strz(request, NFTA_TABLE_NAME, table.name.c_str());
+    RETURN_IF_ERROR(send({reinterpret_cast<const std::uint8_t*>(request), request->nlmsg_len}));
     bool found = false;
-    int state = MNL_CB_OK;
-    while (state > MNL_CB_STOP) {
-        const ssize_t received = ::recv(socket_.get(), receive_buffer_.data(), receive_buffer_.size(), 0);
-        if (received < 0 && errno == EINTR) continue;
-        if (received < 0) return fail_errno("look for table {}", table.name);
-        state = mnl_cb_run(receive_buffer_.data(), static_cast<std::size_t>(received), header->nlmsg_seq, 0,
-                           note_existence, &found);
-    }
-    if (state < MNL_CB_STOP && errno != ENOENT) return fail_errno("look for table {}", table.name);
+    const auto result = answers(sequence, 1, [&](const nlmsghdr*) { found = true; });
+    if (!result) return result.error().within(fmt::format("table {}", table.name));
     return found;
 }
 

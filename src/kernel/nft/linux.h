@@ -3,11 +3,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 
 #include "base/fd.h"
 #include "kernel/nft/encode.h"
 #include "kernel/nft/kernel.h"
+
+struct nlmsghdr;
 
 namespace ghostip::kernel::nft {
 
@@ -15,19 +19,30 @@ class LinuxKernel final : public Kernel {
   public:
     [[nodiscard]] static Result<std::unique_ptr<LinuxKernel>> open();
 
-    [[nodiscard]] Result<void> commit(const Batch& batch) override;
+    [[nodiscard]] Result<void> commit(const Batch& batch, Refusal* refusal = nullptr) override;
     [[nodiscard]] Result<void> check(const Batch& batch) override;
-    [[nodiscard]] Result<Elements> read(const Table& table, const Set& set) override;
+    [[nodiscard]] Result<Dump> read(const Table& table, const Set& set) override;
+    [[nodiscard]] Result<Elements> look_up(const Table& table, const Set& set, const Elements& keys) override;
+    [[nodiscard]] Result<std::optional<Contents>> contents(const Table& table) override;
     [[nodiscard]] Result<bool> exists(const Table& table) override;
+    [[nodiscard]] std::uint32_t port_id() const override { return port_id_; }
 
   private:
-    explicit LinuxKernel(Fd socket) : socket_(std::move(socket)) {}
+    using Handler = std::function<void(const nlmsghdr*)>;
+
+    LinuxKernel(Fd socket, std::uint32_t port_id) : socket_(std::move(socket)), port_id_(port_id) {}
     // Sends the batch and reads the answers; the error of the first refused operation, if any.
-    [[nodiscard]] Result<void> transact(const Batch& batch, Ending ending);
-    [[nodiscard]] Result<void> send(const std::vector<std::uint8_t>& bytes);
+    [[nodiscard]] Result<void> transact(const Batch& batch, Ending ending, Refusal* refusal);
+    [[nodiscard]] Result<void> send(std::span<const std::uint8_t> bytes);
+    // Asks for a dump and hands over every message of it. False: something changed meanwhile.
+    [[nodiscard]] Result<bool> dump(const nlmsghdr* request, const Handler& handle);
+    // The answers to `requests` messages sent with sequence numbers from `first` on, each of which ends with an
+    // acknowledgement. ENOENT is no failure; it means: not there.
+    [[nodiscard]] Result<void> answers(std::uint32_t first, std::uint32_t requests, const Handler& handle);
     void grow_send_buffer(std::size_t bytes);
 
     Fd socket_;
+    std::uint32_t port_id_;
     std::uint32_t sequence_ = 1;
     std::size_t send_buffer_ = 0;  // bytes that a message may have
     std::vector<std::uint8_t> receive_buffer_;

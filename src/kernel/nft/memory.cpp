@@ -1,6 +1,8 @@
 #include "kernel/nft/memory.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <functional>
 #include <optional>
 
 #include <fmt/format.h>
@@ -18,7 +20,8 @@ constexpr int kDone = 0;
 // after it is deleted.
 class Work {
   public:
-    Work(const Table& table, std::optional<TableState> state) : family_(table.family), state_(std::move(state)) {}
+    Work(const Table& table, std::optional<TableState> state, const std::map<Bytes, int>& refused)
+        : family_(table.family), state_(std::move(state)), refused_(refused) {}
 
     int operator()(const AddTable&) {
         if (!state_) state_.emplace();
@@ -62,6 +65,20 @@ class Work {
         chain->rules.push_back(op.rule);
         return kDone;
     }
+    int operator()(const DeleteChain& op) {
+        if (find_chain(op.chain) == nullptr) return ENOENT;
+        for (const auto& [name, chain] : state_->chains)
+            if (name != op.chain && refers(chain, op.chain)) return EBUSY;
+        state_->chains.erase(op.chain);
+        return kDone;
+    }
+    int operator()(const DeleteSet& op) {
+        if (find_set(op.set) == nullptr) return ENOENT;
+        for (const auto& [name, chain] : state_->chains)
+            if (refers(chain, op.set)) return EBUSY;
+        state_->sets.erase(op.set);
+        return kDone;
+    }
     int operator()(const AddElements& op) {
         SetState* set = find_set(op.elements.set);
         if (set == nullptr) return ENOENT;
@@ -70,6 +87,9 @@ class Work {
         if (op.elements.data_bytes == 0 && !set->declaration.data.empty()) return EINVAL;
         for (std::size_t i = 0; i < op.elements.count(); ++i) {
             auto [key, data] = split(op.elements, i);
+            element_ = i;
+            for (const auto& [prefix, code] : refused_)
+                if (key.size() >= prefix.size() && std::equal(prefix.begin(), prefix.end(), key.begin())) return code;
             if (const auto known = set->elements.find(key); known != set->elements.end()) {
                 if (known->second != data) return EEXIST;  // the element stands, with other data
                 continue;
@@ -84,14 +104,30 @@ class Work {
         SetState* set = find_set(op.elements.set);
         if (set == nullptr) return ENOENT;
         if (!fits(*set, op.elements)) return EINVAL;
-        for (std::size_t i = 0; i < op.elements.count(); ++i)
+        for (std::size_t i = 0; i < op.elements.count(); ++i) {
+            element_ = i;
             if (set->elements.erase(split(op.elements, i).first) == 0) return ENOENT;
+        }
         return kDone;
     }
 
     [[nodiscard]] std::optional<TableState> take() && { return std::move(state_); }
+    // The element that the last operation stopped at.
+    [[nodiscard]] std::size_t element() const { return element_; }
 
   private:
+    // Does a rule of this chain jump to a chain, or look into a set, of that name?
+    static bool refers(const Chain& chain, const std::string& name) {
+        const auto names = [&](const Expression& expression) {
+            if (const auto* verdict = std::get_if<Verdict>(&expression)) return verdict->chain == name;
+            if (const auto* lookup = std::get_if<Lookup>(&expression)) return lookup->set == name;
+            if (const auto* update = std::get_if<UpdateMap>(&expression)) return update->map == name;
+            return false;
+        };
+        return std::any_of(chain.rules.begin(), chain.rules.end(), [&](const Rule& rule) {
+            return std::any_of(rule.expressions.begin(), rule.expressions.end(), names);
+        });
+    }
     [[nodiscard]] Chain* find_chain(const std::string& name) {
         if (!state_) return nullptr;
         const auto found = state_->chains.find(name);
@@ -138,6 +174,8 @@ class Work {
 
     net::Family family_;
     std::optional<TableState> state_;
+    const std::map<Bytes, int>& refused_;
+    std::size_t element_ = 0;
 };
 
 }  // namespace
@@ -151,23 +189,34 @@ int MemoryKernel::begin_call() {
     return code;
 }
 
-Result<MemoryKernel::Tables> MemoryKernel::attempt(const Batch& batch) const {
+Result<MemoryKernel::Tables> MemoryKernel::attempt(const Batch& batch, Refusal* refusal) const {
     const Key key = key_of(batch.table);
     const auto known = tables_.find(key);
-    Work work(batch.table, known == tables_.end() ? std::nullopt : std::optional(known->second));
-    for (const auto& operation : batch.operations)
-        if (const int code = std::visit(work, operation); code != kDone)
-            return errno_error(code, fmt::format("nf_tables table {}: {}", batch.table.name, describe(operation)));
+    Work work(batch.table, known == tables_.end() ? std::nullopt : std::optional(known->second), refused_);
+    for (std::size_t i = 0; i < batch.operations.size(); ++i) {
+        const auto& operation = batch.operations[i];
+        const int code = std::visit(std::ref(work), operation);
+        if (code == kDone) continue;
+        if (refusal != nullptr) {
+            const bool elements =
+                std::holds_alternative<AddElements>(operation) || std::holds_alternative<DeleteElements>(operation);
+            *refusal = {};
+            if (says_ != Says::kNothing) refusal->operation = i;
+            if (says_ == Says::kElement && elements) refusal->element = work.element();
+        }
+        return errno_error(code, fmt::format("nf_tables table {}: {}", batch.table.name, describe(operation)));
+    }
     Tables changed;
     if (auto state = std::move(work).take()) changed.emplace(key, std::move(*state));
     return changed;
 }
 
-Result<void> MemoryKernel::commit(const Batch& batch) {
+Result<void> MemoryKernel::commit(const Batch& batch, Refusal* refusal) {
     if (batch.empty()) return {};
+    if (refusal != nullptr) *refusal = {};
     if (const int code = begin_call(); code != 0)
         return errno_error(code, fmt::format("nf_tables table {}: commit", batch.table.name));
-    ASSIGN_OR_RETURN(auto changed, attempt(batch));
+    ASSIGN_OR_RETURN(auto changed, attempt(batch, refusal));
     tables_.erase(key_of(batch.table));
     tables_.merge(changed);
     ++counters_.commits;
@@ -184,28 +233,77 @@ Result<void> MemoryKernel::check(const Batch& batch) {
     if (batch.empty()) return {};
     if (const int code = begin_call(); code != 0)
         return errno_error(code, fmt::format("nf_tables table {}: commit", batch.table.name));
-    RETURN_IF_ERROR(attempt(batch));
+    RETURN_IF_ERROR(attempt(batch, nullptr));
     return {};
 }
 
-Result<Elements> MemoryKernel::read(const Table& table, const Set& set) {
+Result<void> MemoryKernel::written_by_another(const Batch& batch) {
+    ASSIGN_OR_RETURN(auto changed, attempt(batch, nullptr));
+    tables_.erase(key_of(batch.table));
+    tables_.merge(changed);
+    return {};
+}
+
+namespace {
+
+void append(Elements& elements, const Bytes& key, const Bytes& data) {
+    const auto one = [&](const Bytes& bytes, std::size_t padded) {
+        elements.bytes.insert(elements.bytes.end(), bytes.begin(), bytes.end());
+        elements.bytes.resize(elements.bytes.size() + padded - bytes.size());
+    };
+    one(key, elements.key_bytes);
+    one(data, elements.data_bytes);
+}
+
+Elements empty_elements(const Set& set, net::Family family) {
+    return {set.name,
+            static_cast<std::uint16_t>(fields_size(set.key, family)),
+            static_cast<std::uint16_t>(fields_size(set.data, family)),
+            {}};
+}
+
+}  // namespace
+
+Result<Dump> MemoryKernel::read(const Table& table, const Set& set) {
     const int code = begin_call();
     const TableState* state = find(table);
     const bool present = state != nullptr && state->sets.contains(set.name);
-    if (code != 0 || !present) return errno_error(code != 0 ? code : ENOENT, fmt::format("read set {}", set.name));
-    Elements elements{set.name,
-                      static_cast<std::uint16_t>(fields_size(set.key, table.family)),
-                      static_cast<std::uint16_t>(fields_size(set.data, table.family)),
-                      {}};
+    if (code != 0 || !present) return errno_error(code != 0 ? code : ENOENT, fmt::format("set {}", set.name));
+    Dump dump{empty_elements(set, table.family), !interrupted_};
+    std::size_t number = 0;
     for (const auto& [key, data] : state->sets.at(set.name).elements) {
-        const auto append = [&](const Bytes& bytes, std::size_t padded) {
-            elements.bytes.insert(elements.bytes.end(), bytes.begin(), bytes.end());
-            elements.bytes.resize(elements.bytes.size() + padded - bytes.size());
-        };
-        append(key, elements.key_bytes);
-        append(data, elements.data_bytes);
+        ++number;
+        if (interrupted_ && number % 3 == 0) continue;
+        append(dump.elements, key, data);
+        if (interrupted_ && number % 2 == 0) append(dump.elements, key, data);
     }
-    return elements;
+    return dump;
+}
+
+Result<Elements> MemoryKernel::look_up(const Table& table, const Set& set, const Elements& keys) {
+    if (const int code = begin_call(); code != 0) return errno_error(code, fmt::format("set {}", set.name));
+    Elements found = empty_elements(set, table.family);
+    const TableState* state = find(table);
+    if (state == nullptr || !state->sets.contains(set.name)) return found;
+    const auto& elements = state->sets.at(set.name).elements;
+    for (std::size_t i = 0; i < keys.count(); ++i) {
+        const auto bytes = keys.at(i).first(stored_size(set.key, table.family));
+        const auto element = elements.find(Bytes(bytes.begin(), bytes.end()));
+        if (element != elements.end()) append(found, element->first, element->second);
+    }
+    return found;
+}
+
+Result<std::optional<Contents>> MemoryKernel::contents(const Table& table) {
+    if (const int code = begin_call(); code != 0) return errno_error(code, fmt::format("table {}", table.name));
+    const TableState* state = find(table);
+    if (state == nullptr) return std::optional<Contents>();
+    Contents contents;
+    contents.chains = state->chains;
+    for (auto& [name, chain] : contents.chains)
+        for (auto& rule : chain.rules) rule.text.clear();
+    for (const auto& [name, set] : state->sets) contents.sets[name] = set.declaration;
+    return std::optional(std::move(contents));
 }
 
 Result<bool> MemoryKernel::exists(const Table& table) {

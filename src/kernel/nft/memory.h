@@ -39,9 +39,11 @@ class MemoryKernel final : public Kernel {
         std::uint64_t elements_deleted = 0;
     };
 
-    [[nodiscard]] Result<void> commit(const Batch& batch) override;
+    [[nodiscard]] Result<void> commit(const Batch& batch, Refusal* refusal = nullptr) override;
     [[nodiscard]] Result<void> check(const Batch& batch) override;
-    [[nodiscard]] Result<Elements> read(const Table& table, const Set& set) override;
+    [[nodiscard]] Result<Dump> read(const Table& table, const Set& set) override;
+    [[nodiscard]] Result<Elements> look_up(const Table& table, const Set& set, const Elements& keys) override;
+    [[nodiscard]] Result<std::optional<Contents>> contents(const Table& table) override;
     [[nodiscard]] Result<bool> exists(const Table& table) override;
 
     // Null if there is no such table.
@@ -54,6 +56,17 @@ class MemoryKernel final : public Kernel {
     // Calls that are still to fail will not.
     void fail_no_more() { failures_.clear(); }
 
+    // Elements whose key begins with these bytes are refused with this errno value when they are added.
+    void refuse(Bytes key_prefix, int code) { refused_[std::move(key_prefix)] = code; }
+    void refuse_nothing() { refused_.clear(); }
+    // What a kernel says of a refusal: nothing at all, which operation, which element of it.
+    enum class Says : std::uint8_t { kNothing, kOperation, kElement };
+    void says(Says what) { says_ = what; }
+    // Dumps from now on are inconsistent: every second element stands there twice, every third is missing.
+    void interrupt_dumps(bool interrupted) { interrupted_ = interrupted; }
+    // Somebody else writes: no call of ours, and not counted.
+    [[nodiscard]] Result<void> written_by_another(const Batch& batch);
+
   private:
     using Key = std::pair<net::Family, std::string>;
     using Tables = std::map<Key, TableState>;
@@ -62,12 +75,15 @@ class MemoryKernel final : public Kernel {
     // The errno value that this call is to fail with, or 0.
     [[nodiscard]] int begin_call();
     // The batch done to a copy of its table.
-    [[nodiscard]] Result<Tables> attempt(const Batch& batch) const;
+    [[nodiscard]] Result<Tables> attempt(const Batch& batch, Refusal* refusal) const;
 
     Tables tables_;
     Counters counters_;
     std::uint64_t calls_ = 0;
     std::map<std::uint64_t, int> failures_;  // by the number of the call
+    std::map<Bytes, int> refused_;
+    Says says_ = Says::kElement;
+    bool interrupted_ = false;
 };
 
 }  // namespace ghostip::kernel::nft

@@ -74,11 +74,11 @@ TEST(MemoryKernel, ReadsWhatWasWritten) {
     MemoryKernel kernel = prepared();
     const auto map = kernel.read(kTable, endpoints());
     ASSERT_TRUE(map);
-    EXPECT_EQ(map->bytes, endpoint(80).bytes);
-    EXPECT_EQ(map->key_bytes, 8);
-    EXPECT_EQ(map->data_bytes, 8);
+    EXPECT_EQ(map->elements.bytes, endpoint(80).bytes);
+    EXPECT_EQ(map->elements.key_bytes, 8);
+    EXPECT_EQ(map->elements.data_bytes, 8);
     ASSERT_TRUE(kernel.commit({kTable, {add(address(2))}}));
-    EXPECT_EQ(kernel.read(kTable, addresses())->count(), 2U);
+    EXPECT_EQ(kernel.read(kTable, addresses())->elements.count(), 2U);
     EXPECT_EQ(kernel.read(kTable, {.name = "none", .key = {Field::kAddress}}).error().code, ENOENT);
 }
 

@@ -68,6 +68,14 @@ std::size_t stored_size(const std::vector<Field>& fields, net::Family family) {
     }
 }
 
+bool same_in_kernel(const Rule& a, const Rule& b) { return a.expressions == b.expressions && a.comment == b.comment; }
+
+bool same_in_kernel(const Chain& a, const Chain& b) {
+    return a.base == b.base &&
+           std::equal(a.rules.begin(), a.rules.end(), b.rules.begin(), b.rules.end(),
+                      [](const Rule& one, const Rule& other) { return same_in_kernel(one, other); });
+}
+
 std::string to_text(const Set& set, net::Family family) {
     // As nft lists it: by the names of types, but for a number, which has none.
     const bool by_name = std::find(set.key.begin(), set.key.end(), Field::kNumber) == set.key.end();

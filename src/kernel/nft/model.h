@@ -129,8 +129,14 @@ struct Verdict {
     friend bool operator==(const Verdict&, const Verdict&) = default;
 };
 
+// Something in a rule that is none of the above: only ever read, never written.
+struct Foreign {
+    std::string name;  // the kernel's name of the expression, with what is odd about it
+    friend bool operator==(const Foreign&, const Foreign&) = default;
+};
+
 using Expression = std::variant<Payload, Meta, Ct, Compare, Bitwise, Lookup, FibType, RandomNumber, Dnat, Masquerade,
-                                Reject, UpdateMap, Verdict>;
+                                Reject, UpdateMap, Verdict, Foreign>;
 
 struct Rule {
     std::vector<Expression> expressions;
@@ -140,6 +146,9 @@ struct Rule {
     friend bool operator==(const Rule&, const Rule&) = default;
 };
 
+// Equal in all that the kernel keeps; it does not keep the text.
+[[nodiscard]] bool same_in_kernel(const Rule& a, const Rule& b);
+
 struct Chain {
     std::string name;
     std::optional<BaseChain> base;  // absent: only reached by jump or goto
@@ -147,6 +156,8 @@ struct Chain {
 
     friend bool operator==(const Chain&, const Chain&) = default;
 };
+
+[[nodiscard]] bool same_in_kernel(const Chain& a, const Chain& b);
 
 struct Table {
     net::Family family = net::Family::kIpv4;

@@ -1,0 +1,218 @@
+#include "agent/proxier.h"
+
+#include <malloc.h>
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/ranges.h>
+
+#include "base/log.h"
+
+namespace ghostip::agent {
+namespace {
+
+double seconds_since(Proxier::Time start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+Proxier::Proxier(net::Family family, ProxierConfig config, std::unique_ptr<plan::Planner> planner,
+                 std::unique_ptr<dataplane::Dataplane> dataplane, std::unique_ptr<FlowCleaner> flows, Metrics& metrics,
+                 Background& background, Answers answers)
+    : family_(family),
+      config_(std::move(config)),
+      planner_(std::move(planner)),
+      dataplane_(std::move(dataplane)),
+      flows_(std::move(flows)),
+      metrics_(metrics),
+      counts_(metrics.of(family)),
+      background_(background),
+      answers_(std::move(answers)),
+      reconcile_at_(Time::min()),
+      guard_(family, config_.drift),
+      check_interval_(config_.full_check_interval),
+      check_at_(Time::max()) {}
+
+Result<void> Proxier::sync(const std::vector<api::Change>& changes, const plan::HostFacts* host, Time now) {
+    const auto start = std::chrono::steady_clock::now();
+    std::vector<plan::Delta> deltas;
+    if (host != nullptr) deltas.push_back(planner_->set_host(*host));
+    deltas.push_back(planner_->apply(changes));
+    tell_refusals();
+    for (const auto& delta : deltas) {
+        stale_flows_.merge(flow_finder_.next(delta));
+        tell_node_rules(delta);
+    }
+    std::erase_if(deltas, [](const auto& delta) { return delta.empty(); });
+    if (deltas.empty() && in_sync()) return {};
+    // While the kernel does not hold the plan, changes wait for the next try, so that a failure that lasts is not asked
+    // for at every change.
+    if (reconcile_at_ && now < *reconcile_at_) return {};
+    const double planned = seconds_since(start);
+    auto result = program(std::move(deltas), now);
+    (result ? counts_.sync_success : counts_.sync_error).add();
+    counts_.sync_duration.observe(seconds_since(start));
+    if (!result) {
+        failed(result.error(), now);
+        return result;
+    }
+    log::debug("{}: synced in {:.2f} ms, of which planning {:.2f}", net::family_name(family_),
+               seconds_since(start) * 1000, planned * 1000);
+    if (flows_ && !stale_flows_.empty()) flows_->submit(family_, std::exchange(stale_flows_, {}));
+    update_metrics();
+    return {};
+}
+
+Result<void> Proxier::program(std::vector<plan::Delta> deltas, Time now) {
+    if (reconcile_at_) return reconcile(now);
+    for (const auto& delta : deltas) {
+        ASSIGN_OR_RETURN(const auto outcome, dataplane_->apply(delta));
+        take_outcome(outcome);
+    }
+    return {};
+}
+
+Result<void> Proxier::reconcile(Time now) {
+    const auto start = std::chrono::steady_clock::now();
+    const auto plan = planner_->plan();
+    ASSIGN_OR_RETURN(const auto outcome, dataplane_->reconcile(plan));
+    take_outcome(outcome);
+    reconcile_at_.reset();
+    // A full sync needs several times the memory that stays in use; give the rest back.
+    ::malloc_trim(0);
+    log::info("{}: {} service ports in the kernel; {} elements written, {} removed in {} transactions, {:.1f} ms",
+              net::family_name(family_), plan.service_ports.size(), outcome.elements_added, outcome.elements_deleted,
+              outcome.transactions, seconds_since(start) * 1000);
+    if (!started_) check_at_ = now + check_interval_;
+    started_ = true;
+    return {};
+}
+
+void Proxier::take_outcome(const dataplane::Outcome& outcome) {
+    transactions_ += outcome.transactions;
+    metrics_.transactions().add(outcome.transactions);
+    tell_set_aside();
+    for (const auto& work : outcome.later)
+        background_.run([work, failed = answers_.failed, family = family_] {
+            if (auto result = work(); !result) failed(family, result.error());
+        });
+}
+
+void Proxier::failed(const Error& error, Time now) {
+    log::error("{}: {}; rules in place stay; everything is looked at and tried again in {} ms",
+               net::family_name(family_), error.message, config_.retry_interval.count());
+    reconcile_at_ = now + config_.retry_interval;
+}
+
+void Proxier::blind(Time now) {
+    check_interval_ = std::min(config_.blind_check_interval, config_.full_check_interval);
+    check_at_ = std::min(check_at_, now + check_interval_);
+}
+
+void Proxier::slow_work_failed(const Error& error, Time now) {
+    log::warning("{}: {}; everything is looked at again", net::family_name(family_), error.message);
+    if (!reconcile_at_) reconcile_at_ = now + config_.retry_interval;
+}
+
+Proxier::Time Proxier::due() const {
+    Time due = reconcile_at_.value_or(Time::max());
+    if (const auto drift = guard_.due(); drift && !reconcile_at_) due = std::min(due, *drift);
+    if (started_ && !looking_) due = std::min(due, check_at_);
+    return due;
+}
+
+void Proxier::tick(Time now) {
+    guard_.tick(now);
+    if (reconcile_at_ && started_ && now >= *reconcile_at_) static_cast<void>(sync({}, nullptr, now));
+    if (!reconcile_at_) repair(now);
+    if (started_ && !looking_ && now >= check_at_) {
+        looking_ = true;
+        background_.run(
+            [look = dataplane_->look(), answer = answers_.sight, family = family_] { answer(family, look()); });
+    }
+    for (const auto& line : guard_.take_lines()) log::write(line.level, line.text);
+    update_metrics();
+}
+
+void Proxier::repair(Time now) {
+    const auto writes = guard_.take(now);
+    if (writes.empty()) return;
+    const auto outcome = dataplane_->repair(planner_->plan(), writes);
+    if (!outcome) {
+        guard_.failed(outcome.error().message);
+        failed(outcome.error(), now);
+        return;
+    }
+    take_outcome(*outcome);
+    guard_.repaired(outcome->differences, outcome->examples, now);
+}
+
+void Proxier::take_sight(Result<Sight> sight, Time now) {
+    looking_ = false;
+    check_at_ = now + check_interval_;
+    if (!sight) {
+        log::warning("{}: {}; rules in place stay; looked at again in {} s", net::family_name(family_),
+                     sight.error().message, std::chrono::duration_cast<std::chrono::seconds>(check_interval_).count());
+        return;
+    }
+    if (reconcile_at_) return;  // that will look itself
+    const auto outcome = dataplane_->check(planner_->plan(), *sight);
+    if (!outcome) {
+        failed(outcome.error(), now);
+        return;
+    }
+    take_outcome(*outcome);
+    if (outcome->differences == 0) return;
+    counts_.repairs.add(static_cast<double>(outcome->differences));
+    log::warning("{}: the kernel differed in {} things that nobody had told of, and was repaired; for example: {}",
+                 net::family_name(family_), outcome->differences, fmt::join(outcome->examples, "; "));
+}
+
+void Proxier::tell_refusals() {
+    for (const auto& conflict : planner_->take_conflicts())
+        log::warning("{} is claimed by two Services: {} has it, {} does not get it", conflict.key.text(),
+                     conflict.winner.text(), conflict.loser.text());
+    for (const auto& refusal : planner_->take_refusals()) log::warning("{}", refusal.text());
+}
+
+void Proxier::tell_node_rules(const plan::Delta& delta) {
+    if (!delta.node_rules) return;
+    const auto& before = delta.node_rules->before.undropped;
+    for (const auto& range : delta.node_rules->after.undropped)
+        if (std::find(before.begin(), before.end(), range) == before.end()) log::warning("{}", range.text());
+}
+
+// Each object is named when it is set aside, and again when it no longer is.
+void Proxier::tell_set_aside() {
+    std::map<std::string, std::string> now;
+    for (auto& entry : dataplane_->set_aside()) now.emplace(std::move(entry.object), std::move(entry.reason));
+    for (const auto& [object, reason] : now)
+        if (!aside_.contains(object))
+            log::error("{}: the kernel refuses {}, which is set aside; what it had before stays, all else goes on: {}",
+                       net::family_name(family_), object, reason);
+    for (const auto& [object, reason] : aside_)
+        if (!now.contains(object)) log::info("{}: {} is no longer set aside", net::family_name(family_), object);
+    aside_ = std::move(now);
+}
+
+void Proxier::update_metrics() {
+    counts_.objects_set_aside.set(static_cast<double>(aside_.size()));
+    counts_.service_ports.set(static_cast<double>(planner_->service_port_count()));
+    counts_.drift_alarm.set(guard_.alarm() ? 1 : 0);
+    counts_.foreign_writes.add(static_cast<double>(guard_.writes()) - counts_.foreign_writes.value());
+    counts_.repairs.add(static_cast<double>(guard_.repairs() - std::exchange(repairs_counted_, guard_.repairs())));
+    if (!flows_) return;
+    const auto removed = flows_->counts().removed;
+    counts_.stale_flows_removed.add(static_cast<double>(removed - std::exchange(flows_counted_, removed)));
+}
+
+void Proxier::finish() {
+    constexpr std::chrono::seconds kLimit{10};
+    if (flows_ && !flows_->wait_idle(kLimit))
+        log::warning("{}: UDP flows that changed are still being looked for; left to time out",
+                     net::family_name(family_));
+}
+
+}  // namespace ghostip::agent

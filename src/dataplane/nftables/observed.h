@@ -1,0 +1,58 @@
+// What the kernel holds of table `ghostip`, and in which elements that differs from what it should hold.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "dataplane/nftables/element_changes.h"
+#include "dataplane/nftables/names.h"
+#include "dataplane/nftables/structure.h"
+#include "kernel/nft/kernel.h"
+
+namespace ghostip::dataplane::nftables {
+
+struct Observed {
+    kernel::nft::Contents structure;
+    // Of all sets that are declared as this layout declares them, but for those that rules write to.
+    std::map<SetRef, kernel::nft::Elements> elements;
+    // False: something changed while elements were read, so some may be missing and some gone by now.
+    bool consistent = true;
+};
+
+// Reads everything. Absent: there is no table.
+[[nodiscard]] Result<std::optional<Observed>> observe(kernel::nft::Kernel& kernel, net::Family family);
+// Is the set there as declared? The comment does not matter.
+[[nodiscard]] bool is_declared(const kernel::nft::Contents& contents, const kernel::nft::Set& set);
+// The classes of this layout that have their sets there: what this program made, or an earlier run of it.
+[[nodiscard]] Classes classes_in(const kernel::nft::Contents& contents, net::Family family);
+
+// The endpoints of each destination by slot, in one of the maps `endpoints`.
+class ObservedSlots {
+  public:
+    ObservedSlots(const Observed& observed, net::Family family);
+    // In the order of slots; empty if there are none, or holes among them.
+    [[nodiscard]] Slots of(Lane lane, const plan::DestinationKey& key) const;
+
+  private:
+    const net::Family family_;
+    struct Map {
+        const kernel::nft::Elements* elements = nullptr;
+        std::vector<std::uint32_t> order;  // of elements, by their bytes
+    };
+    std::map<Lane, Map> maps_;
+};
+
+// Elements of one set that only one side has. A map's element whose data differs is in both.
+struct Differing {
+    kernel::nft::Elements only_observed;
+    kernel::nft::Elements only_expected;
+};
+[[nodiscard]] Differing compare(const kernel::nft::Elements& observed, const kernel::nft::Elements& expected);
+// The same, where `observed` cannot be trusted: what seems to differ is looked up one by one.
+[[nodiscard]] Result<Differing> verify(kernel::nft::Kernel& kernel, net::Family family, const SetRef& set,
+                                       const Differing& seeming);
+
+}  // namespace ghostip::dataplane::nftables
