@@ -9,7 +9,7 @@ packages=(
     libmnl-dev libnftnl-dev libyaml-dev libsimdjson-dev libfmt-dev libspdlog-dev libmicrohttpd-dev libcli11-dev
     # to test
     librapidcheck-dev libgtest-dev libgmock-dev libbenchmark-dev python3
-    nftables iproute2 debootstrap ca-certificates
+    nftables iptables iproute2 debootstrap ca-certificates
     # the second compiler: sanitized fuzzing, tidy, format
     clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
 )

@@ -86,6 +86,12 @@ Result<void> Agent::open_families() {
             reasons += (reasons.empty() ? "" : "; ") + sentence;
         }
         if (!missing.empty()) continue;
+        if (std::none_of(host.addresses.begin(), host.addresses.end(), [&](const auto& address) {
+                return address.family() == family && !address.is_loopback() && !address.is_link_local();
+            }))
+            log::info(
+                "{}: no address of this host but on loopback or links; programmed all the same, for when one comes",
+                net::family_name(family));
         ASSIGN_OR_RETURN(auto dataplane, mode->open(family));
         proxiers_.push_back(open_family(family, host, std::move(dataplane)));
     }
@@ -146,14 +152,32 @@ Result<void> Agent::run() {
     start_watching();
     static_cast<void>(sync(changes));  // it was logged, and is tried again
     first_sync();
+    paced_ = transactions();
     while (!stop_) {
         changes = queue_.take(until_due()).changes;
+        const auto start = Clock::now();
         read_inbox();
         if (!changes.empty() || addresses_changed_) static_cast<void>(sync(changes));
         tick();
-        std::this_thread::sleep_for(config_.min_sync_interval);
+        pace(start);
     }
     return {};
+}
+
+// What comes while this waits is one change when it is over: the queue keeps the latest state of each object.
+void Agent::pace(Time since) {
+    constexpr std::chrono::milliseconds kLongest{1000};
+    const auto now_committed = transactions();
+    const auto due = std::min<std::chrono::milliseconds>(config_.time_per_commit * (now_committed - paced_), kLongest);
+    paced_ = now_committed;
+    const auto left = since + due - Clock::now();
+    if (left.count() > 0) std::this_thread::sleep_for(left);
+}
+
+std::uint32_t Agent::transactions() const {
+    std::uint32_t sum = 0;
+    for (const auto& proxier : proxiers_) sum += proxier->transactions();
+    return sum;
 }
 
 // Watching starts before the first look at what the kernel holds, so that nothing is missed in between; but a start
@@ -175,9 +199,7 @@ void Agent::start_watching() {
 
 void Agent::first_sync() {
     if (!drift_watch_) return;
-    std::uint32_t transactions = 0;
-    for (const auto& proxier : proxiers_) transactions += proxier->transactions();
-    const auto alone = drift_watch_->resume(transactions);
+    const auto alone = drift_watch_->resume(transactions());
     if (!alone) {
         post([&](Inbox& inbox) { inbox.blind = alone.error(); });
         return;

@@ -24,8 +24,8 @@ namespace ghostip::agent {
 struct AgentConfig {
     plan::NodeSettings node;
     const dataplane::Mode* mode = nullptr;
-    // The least time from the end of one sync to the start of the next: at most 100 commits a second.
-    std::chrono::milliseconds min_sync_interval{10};
+    // Who else writes to the kernel's rules waits while we do: this much time for each transaction, on the average.
+    std::chrono::milliseconds time_per_commit{10};  // at most 100 a second
     ProxierConfig proxier;
 };
 
@@ -66,7 +66,9 @@ class Agent {
     void first_sync();
     void read_inbox();
     void tick();
+    void pace(Time since);
     [[nodiscard]] std::chrono::milliseconds until_due() const;
+    [[nodiscard]] std::uint32_t transactions() const;
 
     void start_watching();
     void watch_addresses();
@@ -83,6 +85,7 @@ class Agent {
     std::vector<std::unique_ptr<Proxier>> proxiers_;      // owned by the loop's thread
     std::vector<std::string> neighbours_told_;            // owned by the loop's thread
     Time neighbours_at_ = Time::max();                    // owned by the loop's thread: when to look at them next
+    std::uint32_t paced_ = 0;                             // owned by the loop's thread: transactions that were paid for
     std::unique_ptr<dataplane::DriftWatch> drift_watch_;  // null: none; set before its thread starts
 
     std::mutex mutex_;

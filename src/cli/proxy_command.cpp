@@ -29,6 +29,7 @@ struct ProxyFlags {
     std::string healthz_bind_address = "0.0.0.0:10256";
     std::string metrics_bind_address = "127.0.0.1:10249";
     std::uint32_t full_check_seconds = 3600;
+    std::uint32_t commits_per_second = 100;
     bool once = false;
     bool verbose = false;
 };
@@ -117,6 +118,7 @@ Result<void> run_proxy(const ProxyFlags& flags) {
     agent::AgentConfig config;
     config.node = options.settings;
     config.mode = options.mode;
+    config.time_per_commit = std::chrono::milliseconds(1000 / flags.commits_per_second);
     config.proxier.full_check_interval = std::chrono::seconds(flags.full_check_seconds);
     ASSIGN_OR_RETURN(const auto agent, agent::Agent::create(std::move(config), source, health, metrics));
     signals.watch(*agent);
@@ -146,6 +148,11 @@ void add_proxy_command(CLI::App& app, Run& run) {
         ->capture_default_str();
     command
         ->add_option("--metrics-bind-address", flags->metrics_bind_address, "Where /metrics answers; empty = nowhere")
+        ->capture_default_str();
+    command
+        ->add_option("--max-commits-per-second", flags->commits_per_second,
+                     "At most so many transactions, on the average: other programs that write rules wait for each")
+        ->check(CLI::Range(1, 1000))
         ->capture_default_str();
     command
         ->add_option("--full-check-seconds", flags->full_check_seconds,

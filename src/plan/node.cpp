@@ -72,6 +72,9 @@ RangeOccupants occupants(const NodeSettings& settings, const api::Node* node, co
                          const ClusterFacts& cluster, const NodeRules& rules) {
     RangeOccupants all;
     all.node = rules.addresses;
+    // A cluster IP on an interface of this node (a DNS cache of its own, the dummy interface of IPVS) has an owner, and
+    // says nothing about whose the range is.
+    if (cluster.is_cluster_ip) std::erase_if(all.node, cluster.is_cluster_ip);
     if (rules.node_ip) all.node.push_back(*rules.node_ip);
     if (node != nullptr)
         for (const auto& entry : node->addresses) all.node.push_back(entry.address);

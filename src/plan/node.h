@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -86,6 +87,8 @@ struct ClusterFacts {
     std::vector<net::Prefix> service_cidrs;
     std::vector<net::IpAddress> api_servers;  // endpoints of Service default/kubernetes
     const LocalPods* local_pods = nullptr;    // null: none are known
+    // Is it the cluster IP of a Service? Null: nothing is.
+    std::function<bool(const net::IpAddress&)> is_cluster_ip = nullptr;
 };
 
 // What holds for the whole node in one family.

@@ -119,6 +119,10 @@ Delta Planner::settle(Dirty dirty) {
     }
     NetChanges net;
     for (const auto& name : dirty) replan(name, delta, net);
+    // Whether an address of this node says whose a service range is depends on whether it is a cluster IP.
+    rules_due_ = std::any_of(host_.addresses.begin(), host_.addresses.end(),
+                             [&](const auto& address) { return net.cluster_ips.contains(address); });
+    update_node_rules(delta);
     report(net.cluster_ips, delta.cluster_ips_added, delta.cluster_ips_removed);
     report(net.hairpins, delta.hairpins_added, delta.hairpins_removed);
     for (const auto& name : dirty) forget_if_empty(name);
@@ -209,9 +213,10 @@ void Planner::update_node_rules(Delta& delta) {
         for (const auto& slice : found->second->slices)
             for (const auto& endpoint : slice->endpoints) cluster.api_servers.push_back(endpoint.address);
     cluster.local_pods = &local_pods_;
+    cluster.is_cluster_ip = [this](const net::IpAddress& address) { return cluster_ips_.contains(address); };
     NodeRules rules = node_rules(settings_, profile_, node_.get(), host_, cluster, family_);
     if (rules_known_ && rules == rules_) return;
-    delta.node_rules = {rules_, rules};
+    delta.node_rules = {delta.node_rules ? delta.node_rules->before : rules_, rules};
     rules_ = std::move(rules);
     rules_known_ = true;
 }

@@ -334,5 +334,97 @@ TEST(Netlink, ARestartWritesNothing) {
     }
 }
 
+// The periodic look at everything, on the real kernel: what the real nft did is found and put back, nothing else is
+// written.
+TEST(Netlink, ACheckPutsBackWhatDiffers) {
+    for (const auto family : net::kFamilies) {
+        const plan::Plan plan = everything_at_once(family, true);
+        Place place = Place::make();
+        const std::string ip = family == net::Family::kIpv4 ? "ip" : "ip6";
+        dataplane::nftables::NftablesDataplane dataplane(family, std::move(place.kernel));
+        ASSERT_TRUE(dataplane.reconcile(plan));
+        const auto look = dataplane.look();
+        const auto seen = look();
+        ASSERT_TRUE(seen);
+        const auto untouched = dataplane.check(plan, *seen);
+        ASSERT_TRUE(untouched);
+        EXPECT_EQ(untouched->differences, 0U);
+        EXPECT_EQ(untouched->transactions, 0U);
+
+        const auto before = lines(with_sorted_elements(place.listing()));
+        for (const std::vector<std::string>& command :
+             {std::vector<std::string>{"nft", "flush", "set", ip, "ghostip", "cluster-ips"},
+              {"nft", "flush", "map", ip, "ghostip", "endpoints"},
+              {"nft", "insert", "rule", ip, "ghostip", "services", "accept"},
+              {"nft", "add", "chain", ip, "ghostip", "somebody"},
+              {"nft", "flush", "chain", ip, "ghostip", "nat-postrouting"}}) {
+            const auto done = place.space.must_run(command);
+            ASSERT_TRUE(done) << done.error().message;
+        }
+        const auto harmed = look();
+        ASSERT_TRUE(harmed);
+        const auto repaired = dataplane.check(plan, *harmed);
+        ASSERT_TRUE(repaired) << repaired.error().message;
+        EXPECT_GT(repaired->differences, 20U);
+        EXPECT_EQ(lines(with_sorted_elements(place.listing())), before);
+    }
+}
+
+// Of another layout, by the real nft: what has the same name and another form is replaced, the rest goes at the end.
+TEST(Netlink, AnOlderTableBecomesANewOne) {
+    for (const auto family : net::kFamilies) {
+        const plan::Plan plan = everything_at_once(family, true);
+        Place fresh = Place::make();
+        dataplane::nftables::NftablesDataplane first(family, std::move(fresh.kernel));
+        ASSERT_TRUE(first.reconcile(plan));
+        const auto wanted = lines(with_sorted_elements(fresh.listing()));
+        const std::string ip = family == net::Family::kIpv4 ? "ip" : "ip6";
+        const std::string address = family == net::Family::kIpv4 ? "ipv4_addr" : "ipv6_addr";
+        struct Case {
+            const char* name;
+            std::string table;
+            bool at_once;
+        };
+        const Case cases[] = {
+            {"other names",
+             "table " + ip + " ghostip { map old { type " + address + " : verdict; }; chain old-dispatch { " + ip +
+                 " daddr vmap @old; }; chain old-prerouting { type nat hook prerouting priority -99; jump "
+                 "old-dispatch; }; "
+                 "chain nat-output { type nat hook output priority -99; jump old-dispatch; }; }",
+             false},
+            {"a set of another type", "table " + ip + " ghostip { set cluster-ips { type inet_service; }; }", true},
+            {"a set with a size", "table " + ip + " ghostip { set cluster-ips { type " + address + "; size 4; }; }",
+             true},
+            {"a set of intervals",
+             "table " + ip + " ghostip { set cluster-ips { type " + address + "; flags interval; }; }", true},
+            {"another policy",
+             "table " + ip + " ghostip { chain nat-output { type nat hook output priority -99; policy drop; }; }",
+             true},
+            {"another priority", "table " + ip + " ghostip { chain nat-output { type nat hook output priority -9; }; }",
+             true},
+        };
+        for (const auto& c : cases) {
+            Place place = Place::make();
+            const auto loaded = place.space.must_run({"nft", "-f", "-"}, c.table);
+            ASSERT_TRUE(loaded) << c.name << ": " << loaded.error().message;
+            dataplane::nftables::NftablesDataplane dataplane(family, std::move(place.kernel));
+            const auto outcome = dataplane.reconcile(plan);
+            ASSERT_TRUE(outcome) << c.name << ": " << outcome.error().message;
+            if (c.at_once) {
+                EXPECT_EQ(outcome->transactions, 1U) << c.name;
+            }
+            auto got = lines(with_sorted_elements(place.listing()));
+            auto want = wanted;
+            if (!c.at_once) {  // chains that stood there stay where they stood
+                std::sort(got.begin(), got.end());
+                std::sort(want.begin(), want.end());
+                std::erase_if(want, [](const auto& line) { return line.find("comment \"Kubernetes") != line.npos; });
+                std::erase_if(got, [](const auto& line) { return line.find("comment \"Kubernetes") != line.npos; });
+            }
+            EXPECT_EQ(got, want) << c.name;
+        }
+    }
+}
+
 }  // namespace
 }  // namespace ghostip

@@ -9,9 +9,8 @@
 
 namespace ghostip::dataplane::nftables {
 
-// Directly after kube-proxy's chains (dstnat -100, srcnat 100, filter 0, its source ranges at -110): where both have a
-// rule for a destination, kube-proxy's has already decided.
-inline constexpr std::int32_t kFirewallPriority = -109;
+// Directly after kube-proxy's chains (dstnat -100, srcnat 100, filter 0): where both translate a destination,
+// kube-proxy has already done so.
 inline constexpr std::int32_t kDnatPriority = -99;
 inline constexpr std::int32_t kFilterPriority = 1;
 inline constexpr std::int32_t kLearnPriority = 99;  // before anybody rewrites the source

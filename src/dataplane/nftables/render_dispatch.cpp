@@ -74,6 +74,10 @@ void render_dispatch(const StructureInput& input, std::vector<Chain>& chains) {
         Chain base{hook == Hook::kPrerouting ? "nat-prerouting" : "nat-output",
                    BaseChain{ChainType::kNat, hook, kDnatPriority},
                    {}};
+        if (!input.classes.source_lengths.empty())
+            base.rules.push_back(
+                std::move(rule(input).in_set(dialled(Lane::kAddress), name_of(SetRole::kFilteredSources)))
+                    .jump("allowed-sources"));
         base.rules.push_back(std::move(rule(input)).jump("services"));
         chains.push_back(std::move(base));
     }

@@ -1,14 +1,12 @@
-// Source ranges of load balancers: looked at before translation, while the packet still carries what was dialled.
+// Source ranges of load balancers: looked at right before our own translation, by first packets only, while the packet
+// still carries what was dialled. What kube-proxy translated before us is no longer addressed to us.
 #include "dataplane/nftables/render_common.h"
 
 namespace ghostip::dataplane::nftables {
 
 void render_firewall(const StructureInput& input, std::vector<kernel::nft::Chain>& chains) {
     namespace select = kernel::nft::select;
-    using kernel::nft::BaseChain;
     using kernel::nft::Chain;
-    using kernel::nft::ChainType;
-    using kernel::nft::Hook;
     using kernel::nft::Key;
     using kernel::nft::Selector;
     if (input.classes.source_lengths.empty()) return;
@@ -23,16 +21,6 @@ void render_firewall(const StructureInput& input, std::vector<kernel::nft::Chain
     }
     ranges.rules.push_back(std::move(rule(input)).drop());
     chains.push_back(std::move(ranges));
-
-    for (const auto hook : {Hook::kPrerouting, Hook::kOutput}) {
-        Chain base{hook == Hook::kPrerouting ? "firewall-prerouting" : "firewall-output",
-                   BaseChain{ChainType::kFilter, hook, kFirewallPriority},
-                   {}};
-        base.rules.push_back(std::move(rule(input).connection_is_new().in_set(dialled(Lane::kAddress),
-                                                                              name_of(SetRole::kFilteredSources)))
-                                 .jump("allowed-sources"));
-        chains.push_back(std::move(base));
-    }
 }
 
 }  // namespace ghostip::dataplane::nftables

@@ -111,12 +111,9 @@ std::pair<std::string, Chain> decode_chain(const nlmsghdr* message) {
             default: break;
         }
     }
-    if (hook) {
+    // With a policy or a type that this program never gives it is another chain; as a plain one it equals none of ours.
+    if (hook && accepts && (type == "nat" || type == "filter"))
         chain.base = BaseChain{type == "nat" ? ChainType::kNat : ChainType::kFilter, *hook, priority};
-        // A policy or a type that this program never gives makes the chain another one.
-        if (!accepts || (type != "nat" && type != "filter"))
-            chain.rules.push_back({{Foreign{"policy or type of the chain"}}, {}, {}});
-    }
     return {std::move(table), std::move(chain)};
 }
 
