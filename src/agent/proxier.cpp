@@ -3,6 +3,7 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include <fmt/ranges.h>
@@ -15,6 +16,9 @@ namespace {
 double seconds_since(Proxier::Time start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
+
+// The kernel holds something else than what was written: there is no trouble that a pause would end.
+bool is_mismatch(const Error& error) { return error.code == ENOENT || error.code == EEXIST; }
 
 }  // namespace
 
@@ -68,8 +72,14 @@ Result<void> Proxier::sync(const std::vector<api::Change>& changes, const plan::
 Result<void> Proxier::program(std::vector<plan::Delta> deltas, Time now) {
     if (reconcile_at_) return reconcile(now);
     for (const auto& delta : deltas) {
-        ASSIGN_OR_RETURN(const auto outcome, dataplane_->apply(delta));
-        take_outcome(outcome);
+        const auto outcome = dataplane_->apply(delta);
+        if (!outcome && is_mismatch(outcome.error())) {
+            log::warning("{}: {}; somebody changed what we wrote, so everything is looked at",
+                         net::family_name(family_), outcome.error().message);
+            return reconcile(now);
+        }
+        if (!outcome) return outcome.error();
+        take_outcome(*outcome);
     }
     return {};
 }
