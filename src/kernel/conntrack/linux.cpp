@@ -10,6 +10,7 @@
 #include <array>
 #include <cstring>
 
+#include "kernel/netlink/messages.h"
 namespace ghostip::kernel::conntrack {
 namespace {
 
@@ -100,9 +101,7 @@ Result<std::vector<Entry>> LinuxConntrack::dump_once(const Filter& filter, const
     bool interrupted = false;
     while (true) {
         ASSIGN_OR_RETURN(const std::size_t size, receive());
-        int left = static_cast<int>(size);
-        for (auto* message = reinterpret_cast<const nlmsghdr*>(receive_buffer_.data()); mnl_nlmsg_ok(message, left);
-             message = mnl_nlmsg_next(message, &left)) {
+        for (const nlmsghdr* message : netlink::messages(receive_buffer_.data(), size)) {
             if (message->nlmsg_seq != sequence_) continue;
             interrupted = interrupted || (message->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
             if (message->nlmsg_type == NLMSG_DONE || message->nlmsg_type == NLMSG_ERROR) {
@@ -126,12 +125,12 @@ Result<bool> LinuxConntrack::remove(const Entry& entry) {
     leftovers_ = true;
     while (true) {
         ASSIGN_OR_RETURN(const std::size_t size, receive());
-        const auto* message = reinterpret_cast<const nlmsghdr*>(receive_buffer_.data());
-        if (!mnl_nlmsg_ok(message, static_cast<int>(size)) || message->nlmsg_seq != sequence_ ||
-            message->nlmsg_type != NLMSG_ERROR)
-            continue;
+        const nlmsghdr* answer = nullptr;
+        for (const nlmsghdr* message : netlink::messages(receive_buffer_.data(), size))
+            if (message->nlmsg_seq == sequence_ && message->nlmsg_type == NLMSG_ERROR) answer = message;
+        if (answer == nullptr) continue;
         leftovers_ = false;
-        const int code = code_of(message);
+        const int code = code_of(answer);
         if (code == 0) return true;
         if (code == ENOENT) return false;
         return errno_error(

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "kernel/netlink/attributes.h"
+#include "kernel/netlink/messages.h"
 
 namespace ghostip::kernel::nft {
 namespace {
@@ -125,15 +126,9 @@ void ForeignWrites::forget() {
 }
 
 void ForeignWrites::take(std::span<const std::uint8_t> datagram, std::vector<ForeignWrite>& out) {
-    // Not mnl_nlmsg_ok(): it compares lengths as signed numbers, so that one beyond 2 GiB passes (libmnl 1.0.4).
-    while (datagram.size() >= sizeof(nlmsghdr)) {
-        const auto* message = reinterpret_cast<const nlmsghdr*>(datagram.data());
-        const std::size_t length = message->nlmsg_len;
-        if (length < sizeof(nlmsghdr) || length > datagram.size()) return;
-        if (length >= sizeof(nlmsghdr) + sizeof(nfgenmsg) && !own_ports_.contains(message->nlmsg_pid))
+    for (const nlmsghdr* message : netlink::messages(datagram.data(), datagram.size()))
+        if (message->nlmsg_len >= sizeof(nlmsghdr) + sizeof(nfgenmsg) && !own_ports_.contains(message->nlmsg_pid))
             take_message(message, out);
-        datagram = datagram.subspan(std::min(datagram.size(), std::size_t{NLMSG_ALIGN(length)}));
-    }
 }
 
 void ForeignWrites::take_message(const nlmsghdr* message, std::vector<ForeignWrite>& out) {

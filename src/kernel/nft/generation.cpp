@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "kernel/netlink/attributes.h"
+#include "kernel/netlink/messages.h"
 
 namespace ghostip::kernel::nft {
 namespace {
@@ -46,11 +47,13 @@ Result<std::uint32_t> Generation::read() const {
         const ssize_t received = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
         if (received < 0 && errno == EINTR) continue;
         if (received < 0) return fail_errno("read nf_tables' generation");
-        const auto* answer = reinterpret_cast<const nlmsghdr*>(buffer.data());
-        if (!mnl_nlmsg_ok(answer, static_cast<int>(received))) continue;
-        if (answer->nlmsg_type != (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN)) continue;
-        for (const nlattr* attribute : netlink::attributes(answer, sizeof(nfgenmsg)))
-            if (mnl_attr_get_type(attribute) == NFTA_GEN_ID) return ntohl(mnl_attr_get_u32(attribute));
+        for (const nlmsghdr* answer : netlink::messages(buffer.data(), static_cast<std::size_t>(received))) {
+            if (answer->nlmsg_type != (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN)) continue;
+            for (const nlattr* attribute : netlink::attributes(answer, sizeof(nfgenmsg)))
+                if (mnl_attr_get_type(attribute) == NFTA_GEN_ID &&
+                    mnl_attr_get_payload_len(attribute) == sizeof(std::uint32_t))
+                    return ntohl(mnl_attr_get_u32(attribute));
+        }
     }
     return fail("read nf_tables' generation: the kernel did not tell");
 }

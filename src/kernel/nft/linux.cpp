@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "kernel/netlink/attributes.h"
+#include "kernel/netlink/messages.h"
 #include "kernel/nft/decode.h"
 
 namespace ghostip::kernel::nft {
@@ -32,13 +33,17 @@ struct Details {
 
 Details details_of(const nlmsghdr* message) {
     Details details;
-    if ((message->nlmsg_flags & NLM_F_ACK_TLVS) == 0) return details;
+    if ((message->nlmsg_flags & NLM_F_ACK_TLVS) == 0 || message->nlmsg_len < NLMSG_HDRLEN + sizeof(nlmsgerr))
+        return details;
     const auto* error = static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(message));
     std::size_t skip = sizeof(nlmsgerr);
     if ((message->nlmsg_flags & NLM_F_CAPPED) == 0) skip += error->msg.nlmsg_len - sizeof(nlmsghdr);
     for (const nlattr* attribute : netlink::attributes(message, skip)) {
-        if (mnl_attr_get_type(attribute) == NLMSGERR_ATTR_MSG) details.words = mnl_attr_get_str(attribute);
-        if (mnl_attr_get_type(attribute) == NLMSGERR_ATTR_OFFS) details.attribute_offset = mnl_attr_get_u32(attribute);
+        const std::size_t size = mnl_attr_get_payload_len(attribute);
+        if (mnl_attr_get_type(attribute) == NLMSGERR_ATTR_MSG)
+            details.words.assign(mnl_attr_get_str(attribute), ::strnlen(mnl_attr_get_str(attribute), size));
+        if (mnl_attr_get_type(attribute) == NLMSGERR_ATTR_OFFS && size == sizeof(std::uint32_t))
+            details.attribute_offset = mnl_attr_get_u32(attribute);
     }
     return details;
 }
@@ -144,12 +149,10 @@ Result<void> LinuxKernel::transact(const Batch& batch, Ending ending, Refusal* r
             }
             return fail_errno("read nf_tables' answer");
         }
-        int left = static_cast<int>(received);
-        for (auto* message = reinterpret_cast<const nlmsghdr*>(receive_buffer_.data()); mnl_nlmsg_ok(message, left);
-             message = mnl_nlmsg_next(message, &left)) {
+        for (const nlmsghdr* message : netlink::messages(receive_buffer_.data(), static_cast<std::size_t>(received))) {
             const std::uint32_t index = message->nlmsg_seq - encoded.first_sequence;
             if (message->nlmsg_type != NLMSG_ERROR || index > messages + 1) continue;
-            const int code = -static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(message))->error;
+            const int code = netlink::error_code(message);
             if (message->nlmsg_seq == encoded.last_sequence) answered = true;
             if (code == 0) continue;
             answered = true;
@@ -187,14 +190,12 @@ Result<bool> LinuxKernel::dump(const nlmsghdr* request, const Handler& handle) {
         const ssize_t received = ::recv(socket_.get(), receive_buffer_.data(), receive_buffer_.size(), 0);
         if (received < 0 && errno == EINTR) continue;
         if (received < 0) return fail_errno("read what nf_tables holds");
-        int left = static_cast<int>(received);
-        for (const auto* message = reinterpret_cast<const nlmsghdr*>(receive_buffer_.data());
-             mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
+        for (const nlmsghdr* message : netlink::messages(receive_buffer_.data(), static_cast<std::size_t>(received))) {
             if (message->nlmsg_seq != request->nlmsg_seq) continue;  // what an earlier, broken-off request left
             if ((message->nlmsg_flags & NLM_F_DUMP_INTR) != 0) consistent = false;
             if (message->nlmsg_type == NLMSG_DONE) return consistent;
             if (message->nlmsg_type == NLMSG_ERROR) {
-                const int code = -static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(message))->error;
+                const int code = netlink::error_code(message);
                 return errno_error(code, "read what nf_tables holds");
             }
             handle(message);
@@ -266,16 +267,14 @@ Result<void> LinuxKernel::answers(std::uint32_t first, std::uint32_t requests, c
         const ssize_t received = ::recv(socket_.get(), receive_buffer_.data(), receive_buffer_.size(), 0);
         if (received < 0 && errno == EINTR) continue;
         if (received < 0) return fail_errno("read nf_tables' answer");
-        int left = static_cast<int>(received);
-        for (const auto* message = reinterpret_cast<const nlmsghdr*>(receive_buffer_.data());
-             mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
+        for (const nlmsghdr* message : netlink::messages(receive_buffer_.data(), static_cast<std::size_t>(received))) {
             if (message->nlmsg_seq - first >= requests) continue;
             if (message->nlmsg_type != NLMSG_ERROR) {
                 handle(message);
                 continue;
             }
             ++answered;
-            const int code = -static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(message))->error;
+            const int code = netlink::error_code(message);
             if (code != 0 && code != ENOENT && !error) error = errno_error(code, "ask nf_tables");
         }
     }

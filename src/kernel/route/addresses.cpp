@@ -10,6 +10,7 @@
 
 #include <array>
 
+#include "kernel/netlink/messages.h"
 #include "kernel/route/gateways.h"
 
 namespace ghostip::kernel::route {
@@ -76,9 +77,7 @@ bool AddressWatch::read_news() {
             continue;
         }
         if (size <= 0) break;
-        int left = static_cast<int>(size);
-        for (const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.data()); mnl_nlmsg_ok(message, left);
-             message = mnl_nlmsg_next(message, &left))
+        for (const nlmsghdr* message : netlink::messages(buffer.data(), static_cast<std::size_t>(size)))
             changed = matters(message, gateways_) || changed;
     }
     return changed;

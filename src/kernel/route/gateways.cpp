@@ -11,6 +11,7 @@
 
 #include "base/fd.h"
 #include "kernel/netlink/attributes.h"
+#include "kernel/netlink/messages.h"
 
 namespace ghostip::kernel::route {
 namespace {
@@ -71,13 +72,11 @@ Result<bool> dump_routes(int family, Visit visit) {
         if (size < 0 && errno == EINTR) continue;
         if (size < 0) return fail_errno("read routes");
         if (size == 0) return fail("read routes: the kernel sent nothing");
-        int left = static_cast<int>(size);
-        for (const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.data()); mnl_nlmsg_ok(message, left);
-             message = mnl_nlmsg_next(message, &left)) {
+        for (const nlmsghdr* message : netlink::messages(buffer.data(), static_cast<std::size_t>(size))) {
             interrupted = interrupted || (message->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
             if (message->nlmsg_type == NLMSG_DONE) return interrupted;
             if (message->nlmsg_type == NLMSG_ERROR) {
-                errno = -static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(message))->error;
+                errno = netlink::error_code(message);
                 return fail_errno("read routes");
             }
             visit(message);
