@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <future>
 #include <utility>
 
 #include <fmt/ranges.h>
@@ -64,7 +65,7 @@ Result<void> Proxier::sync(const std::vector<api::Change>& changes, const plan::
     }
     log::debug("{}: synced in {:.2f} ms, of which planning {:.2f}", net::family_name(family_),
                seconds_since(start) * 1000, planned * 1000);
-    if (flows_ && !stale_flows_.empty()) flows_->submit(family_, std::exchange(stale_flows_, {}));
+    clean_flows();
     update_metrics();
     return {};
 }
@@ -108,6 +109,13 @@ void Proxier::take_outcome(const dataplane::Outcome& outcome) {
         background_.run([work, failed = answers_.failed, family = family_] {
             if (auto result = work(); !result) failed(family, result.error());
         });
+}
+
+// Behind the slow work of this sync: a client that is still stuck to an endpoint that left would make its flow anew.
+void Proxier::clean_flows() {
+    if (!flows_ || stale_flows_.empty()) return;
+    auto stale = std::make_shared<plan::StaleFlows>(std::exchange(stale_flows_, {}));
+    background_.run([flows = flows_.get(), stale, family = family_] { flows->submit(family, std::move(*stale)); });
 }
 
 void Proxier::failed(const Error& error, Time now) {
@@ -220,7 +228,10 @@ void Proxier::update_metrics() {
 
 void Proxier::finish() {
     constexpr std::chrono::seconds kLimit{10};
-    if (flows_ && !flows_->wait_idle(kLimit))
+    const auto reached = std::make_shared<std::promise<void>>();
+    background_.run([reached] { reached->set_value(); });
+    const bool done = reached->get_future().wait_for(kLimit) == std::future_status::ready;
+    if (!done || (flows_ && !flows_->wait_idle(kLimit)))
         log::warning("{}: UDP flows that changed are still being looked for; left to time out",
                      net::family_name(family_));
 }

@@ -70,13 +70,14 @@ class Proxier {
     [[nodiscard]] Time due() const;
     // Does what is due: repairs, checks, another try.
     void tick(Time now);
-    // Waits a little for flows to be removed: for who ends now.
+    // Waits a little until slow work is done and flows are removed: for who ends now.
     void finish();
 
   private:
     void plan_changes(const std::vector<api::Change>& changes, const plan::HostFacts* host);
     [[nodiscard]] Result<void> program(std::vector<plan::Delta> deltas, Time now);
     [[nodiscard]] Result<void> reconcile(Time now);
+    void clean_flows();
     void take_outcome(const dataplane::Outcome& outcome);
     void failed(const Error& error, Time now);
     void repair(Time now);

@@ -175,8 +175,15 @@ TEST(Proxier, StaleFlowsGoAfterTheRulesCame) {
     EXPECT_FALSE(scene.sync({put(endpoints("10.180.0.2"))}, kStart + 1s));
     scene.proxier->finish();
     EXPECT_EQ(scene.conntrack->entries().size(), 1U) << "the old rules still stand";
+    // A client that is stuck to the endpoint would make its flow anew: it must be forgotten first.
+    std::size_t flows_before = 0;
+    scene.dataplane->outcome.later = {[&]() -> Result<void> {
+        flows_before = scene.conntrack->entries().size();
+        return {};
+    }};
     scene.proxier->tick(kStart + 2s);
     scene.proxier->finish();
+    EXPECT_EQ(flows_before, 1U);
     EXPECT_EQ(scene.conntrack->entries().size(), 0U);
     scene.proxier->tick(kStart + 3s);
     EXPECT_EQ(scene.counts().stale_flows_removed.value(), 2);

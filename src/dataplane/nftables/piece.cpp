@@ -25,9 +25,9 @@ bool is_refusal(int code) {
         case EINTR:
         case EBUSY:
         case EAGAIN:
-        case EPERM:     // these concern everything
-        case EMSGSIZE:  // the socket's buffer
-        case ENFILE:    // a set is full, which ours never are: somebody declared it
+        case EPERM:  // these concern everything
+        case EMSGSIZE:
+        case ENFILE:  // a set is full, which ours never are: somebody declared it
             return false;
         default: return true;
     }
@@ -112,6 +112,8 @@ Result<void> PieceWriter::commit(const Operations& first, Pieces pieces, const O
             return {};
         }
         const int code = result.error().code;
+        // The socket's buffer is small and may not grow (no CAP_NET_ADMIN in the first user namespace): smaller batches.
+        if (code == EMSGSIZE && pieces.size() > 1) return halve(first, std::move(pieces), last);
         if (!is_refusal(code) || (mismatch_ == Mismatch::kError && is_mismatch(code))) return result.error();
 
         std::optional<std::size_t> culprit;

@@ -462,6 +462,23 @@ TEST(Refusal, TroubleOfTheMachineIsNobodysFault) {
     }
 }
 
+// A socket whose buffer cannot grow: the same in smaller batches.
+TEST(Refusal, WhatIsTooLargeGoesInHalves) {
+    const Cluster cluster;
+    OnTwin place(net::Family::kIpv4);
+    for (std::uint64_t call = 2; call <= 3; ++call) place.twin.fail_call(call, EMSGSIZE);
+    const auto outcome = place.reconcile(cluster.plan());
+    ASSERT_FALSE(outcome) << "the structure alone is too large: no way";
+    place.twin.fail_no_more();
+    OnTwin other(net::Family::kIpv4);
+    other.twin.fail_call(2, EMSGSIZE);  // all together
+    other.twin.fail_call(4, EMSGSIZE);  // all pieces
+    const auto halved = other.reconcile(cluster.plan());
+    ASSERT_TRUE(halved) << halved.error().message;
+    EXPECT_THAT(halved->set_aside, IsEmpty());
+    EXPECT_EQ(other.state(), freshly_replaced(cluster.plan()));
+}
+
 // A destination that passes from one Service to another does so in one step.
 TEST(Handover, IsOneTransaction) {
     Cluster cluster;
