@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# What is asked of a kernel: run inside a guest by run.sh. Goes on after a failure; its status is the number of programs
+# that failed.
+#
+#   suite.sh BIN CASES SHARE [FROM]
+#
+#   BIN     the folder of the test programs and of ghostip
+#   CASES   the packet cases
+#   SHARE   short: what stands for the rest when there is no hardware help; full: everything
+#   FROM    which packet cases a short run takes, so that two kernels can share them out
+set -uo pipefail
+
+bin=$1
+cases=$2
+share=$3
+from=${4:-0}
+failed=0
+
+ask() {
+    local start=$EPOCHREALTIME status=0
+    echo "==== $*"
+    "$@" || status=$?
+    local took=$((${EPOCHREALTIME/./} - ${start/./}))
+    printf -- '---- %s: status %d, %d.%d s\n' "$(basename "$1")" "$status" $((took / 1000000)) $((took / 100000 % 10))
+    ((status == 0)) || failed=$((failed + 1))
+}
+# What test/kernel asks the kernel directly.
+kernel_tests() {
+    local name
+    for name in netlink watch conntrack route route_localnet; do ask "$bin/${name}_test"; done
+}
+packet_cases() {
+    ask "$bin/packet_cases" --binary "$bin/ghostip" --mode nftables --cases "$cases" "$@"
+}
+
+# The kernel tests come first, while hardly a module is loaded: it has to load what ghostip needs.
+case $share in
+    short)
+        kernel_tests
+        packet_cases --every 7 --from "$from"
+        packet_cases --every 9 --from "$from" --live
+        ask "$bin/plan_against_packets" --mode nftables --flows 1500 --seconds 60 --seed "$((from + 1))"
+        ;;
+    full)
+        kernel_tests
+        packet_cases
+        packet_cases --live
+        ask "$bin/testnet_test"
+        ask "$bin/marks_test"
+        ask "$bin/spread_test"
+        ask "$bin/listing_test"
+        ask "$bin/plan_against_packets" --mode nftables --flows 3000 --seconds 300
+        ;;
+    *)
+        echo "suite: SHARE is short or full" >&2
+        exit 2
+        ;;
+esac
+echo "suite: $failed programs failed on Linux $(uname -r)"
+exit "$failed"
