@@ -23,11 +23,11 @@ bool is_mismatch(const Error& error) { return error.code == ENOENT || error.code
 
 }  // namespace
 
-Proxier::Proxier(net::Family family, ProxierConfig config, std::unique_ptr<plan::Planner> planner,
+Proxier::Proxier(net::Family family, const ProxierConfig& config, std::unique_ptr<plan::Planner> planner,
                  std::unique_ptr<dataplane::Dataplane> dataplane, std::unique_ptr<FlowCleaner> flows, Metrics& metrics,
                  Background& background, Answers answers)
     : family_(family),
-      config_(std::move(config)),
+      config_(config),
       planner_(std::move(planner)),
       dataplane_(std::move(dataplane)),
       flows_(std::move(flows)),
@@ -56,7 +56,7 @@ Result<void> Proxier::sync(const std::vector<api::Change>& changes, const plan::
     // for at every change.
     if (reconcile_at_ && now < *reconcile_at_) return {};
     const double planned = seconds_since(start);
-    auto result = program(std::move(deltas), now);
+    auto result = program(deltas, now);
     (result ? counts_.sync_success : counts_.sync_error).add();
     counts_.sync_duration.observe(seconds_since(start));
     if (!result) {
@@ -70,7 +70,7 @@ Result<void> Proxier::sync(const std::vector<api::Change>& changes, const plan::
     return {};
 }
 
-Result<void> Proxier::program(std::vector<plan::Delta> deltas, Time now) {
+Result<void> Proxier::program(const std::vector<plan::Delta>& deltas, Time now) {
     if (reconcile_at_) return reconcile(now);
     for (const auto& delta : deltas) {
         const auto outcome = dataplane_->apply(delta);
@@ -143,7 +143,7 @@ Proxier::Time Proxier::due() const {
 
 void Proxier::tick(Time now) {
     guard_.tick(now);
-    if (reconcile_at_ && started_ && now >= *reconcile_at_) static_cast<void>(sync({}, nullptr, now));
+    if (reconcile_at_ && now >= *reconcile_at_) static_cast<void>(sync({}, nullptr, now));
     if (!reconcile_at_) repair(now);
     if (started_ && !looking_ && now >= check_at_) {
         looking_ = true;

@@ -42,7 +42,7 @@ class Proxier {
     };
 
     // `flows` may be null: then UDP flows are left alone.
-    Proxier(net::Family family, ProxierConfig config, std::unique_ptr<plan::Planner> planner,
+    Proxier(net::Family family, const ProxierConfig& config, std::unique_ptr<plan::Planner> planner,
             std::unique_ptr<dataplane::Dataplane> dataplane, std::unique_ptr<FlowCleaner> flows, Metrics& metrics,
             Background& background, Answers answers);
 
@@ -68,14 +68,13 @@ class Proxier {
 
     // When tick() will next have something to do.
     [[nodiscard]] Time due() const;
-    // Does what is due: repairs, checks, another try.
+    // Does what is due: repairs, checks, another try. After the first sync(), which brings what exists.
     void tick(Time now);
     // Waits a little until slow work is done and flows are removed: for who ends now.
     void finish();
 
   private:
-    void plan_changes(const std::vector<api::Change>& changes, const plan::HostFacts* host);
-    [[nodiscard]] Result<void> program(std::vector<plan::Delta> deltas, Time now);
+    [[nodiscard]] Result<void> program(const std::vector<plan::Delta>& deltas, Time now);
     [[nodiscard]] Result<void> reconcile(Time now);
     void clean_flows();
     void take_outcome(const dataplane::Outcome& outcome);

@@ -140,6 +140,18 @@ TEST(Proxier, AFailureMeansAReconcileLater) {
     EXPECT_THAT(scene.dataplane->take(), ElementsAre("apply"));
 }
 
+TEST(Proxier, AFirstSyncThatFailsIsTriedAgain) {
+    Scene scene;
+    scene.dataplane->failures = 2;
+    EXPECT_FALSE(scene.sync({put(web())}, kStart));
+    scene.proxier->tick(kStart + 1s);
+    EXPECT_FALSE(scene.proxier->in_sync());
+    scene.proxier->tick(kStart + 2s);
+    EXPECT_TRUE(scene.proxier->in_sync());
+    EXPECT_THAT(scene.dataplane->take(), ElementsAre("reconcile", "reconcile", "reconcile"));
+    EXPECT_EQ(scene.proxier->due(), kStart + 1h + 2s);
+}
+
 // The kernel does not hold what was written: nothing to wait for.
 TEST(Proxier, AMismatchMeansAReconcileAtOnce) {
     for (const int code : {ENOENT, EEXIST}) {

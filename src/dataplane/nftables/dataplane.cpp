@@ -110,8 +110,8 @@ Result<Outcome> NftablesDataplane::apply(const plan::Delta& delta) {
     Outcome outcome;
     RETURN_IF_ERROR(write(delta, Start::kWarm, outcome));
     if (auto stale = stale_clients(family_, delta); !stale.empty())
-        outcome.later.push_back([kernel = background_ ? background_.get() : kernel_.get(), family = family_,
-                                 stale = std::move(stale)] { return forget_stuck_clients(*kernel, family, stale); });
+        outcome.later.emplace_back([kernel = background_ ? background_.get() : kernel_.get(), family = family_,
+                                    stale = std::move(stale)] { return forget_stuck_clients(*kernel, family, stale); });
     return outcome;
 }
 

@@ -173,7 +173,7 @@ Result<void> NftablesDataplane::settle(const plan::Plan& plan, const Observed& o
                        });
     writer.first(std::move(repair.before));
     for (auto& [key, piece] : pieces) RETURN_IF_ERROR(writer.add(std::move(piece)));
-    RETURN_IF_ERROR(writer.finish(std::move(repair.after)));
+    RETURN_IF_ERROR(writer.finish(repair.after));
 
     if (look == Look::kFresh) {
         state_ = State{plan.node, classes, {}, {}, slots, {}};
@@ -236,8 +236,8 @@ Result<void> NftablesDataplane::replace_at_once(const plan::Plan& plan, Outcome&
 void NftablesDataplane::sweep_later(const plan::Plan& plan, Outcome& outcome) const {
     auto stale = stale_clients(plan, state_.classes);
     if (stale.empty()) return;
-    outcome.later.push_back([kernel = background_ ? background_.get() : kernel_.get(), family = family_,
-                             stale = std::move(stale)] { return forget_stuck_clients(*kernel, family, stale); });
+    outcome.later.emplace_back([kernel = background_ ? background_.get() : kernel_.get(), family = family_,
+                                stale = std::move(stale)] { return forget_stuck_clients(*kernel, family, stale); });
 }
 
 }  // namespace ghostip::dataplane::nftables

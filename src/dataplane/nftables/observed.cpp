@@ -89,7 +89,8 @@ ObservedSlots::ObservedSlots(const Observed& observed, net::Family family) : fam
 Slots ObservedSlots::of(Lane lane, const plan::DestinationKey& key) const {
     const auto found = maps_.find(lane);
     if (found == maps_.end()) return {};
-    const auto& [elements, order] = found->second;
+    const kernel::nft::Elements* elements = found->second.elements;
+    const auto& order = found->second.order;
     const KeyBytes wanted = KeyBytes().destination(key);
     const std::size_t prefix = wanted.bytes().size();
     auto at = std::lower_bound(order.begin(), order.end(), wanted.bytes(), [&](std::uint32_t index, Bytes bytes) {

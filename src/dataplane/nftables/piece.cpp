@@ -60,7 +60,7 @@ Result<void> PieceWriter::add(Piece piece) {
     return {};
 }
 
-Result<void> PieceWriter::finish(std::vector<Operation> last) {
+Result<void> PieceWriter::finish(const std::vector<Operation>& last) {
     elements_ = 0;
     return commit(std::exchange(first_, {}), std::exchange(pieces_, {}), last);
 }
@@ -112,7 +112,8 @@ Result<void> PieceWriter::commit(const Operations& first, Pieces pieces, const O
             return {};
         }
         const int code = result.error().code;
-        // The socket's buffer is small and may not grow (no CAP_NET_ADMIN in the first user namespace): smaller batches.
+        // The socket's buffer is small and may not grow (no CAP_NET_ADMIN in the first user namespace): smaller
+        // batches.
         if (code == EMSGSIZE && pieces.size() > 1) return halve(first, std::move(pieces), last);
         if (!is_refusal(code) || (mismatch_ == Mismatch::kError && is_mismatch(code))) return result.error();
 

@@ -52,7 +52,7 @@ class PieceWriter {
     void first(std::vector<kernel::nft::Operation> operations);
     [[nodiscard]] Result<void> add(Piece piece);
     // Writes what is left, with these operations at its end.
-    [[nodiscard]] Result<void> finish(std::vector<kernel::nft::Operation> last = {});
+    [[nodiscard]] Result<void> finish(const std::vector<kernel::nft::Operation>& last = {});
 
   private:
     using Operations = std::vector<kernel::nft::Operation>;

@@ -1,6 +1,7 @@
 #include "dataplane/nftables/reconcile.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include <fmt/format.h>
@@ -134,7 +135,7 @@ SlotOrders adopt_slots(const Observed& observed, const plan::Plan& plan) {
     SlotOrders orders;
     for (const auto& [name, service_port] : plan.service_ports) {
         ServicePortSlots slots{service_port->cluster, service_port->local};
-        bool known[2] = {false, false};
+        std::array<bool, 2> known{false, false};
         for (const auto& destination : service_port->destinations) {
             for (const auto& lane : lanes_of(destination)) {
                 const auto scope = lane ? static_cast<std::size_t>(lane->scope) : 0;
