@@ -148,7 +148,7 @@ void Proxier::tick(Time now) {
     if (started_ && !looking_ && now >= check_at_) {
         looking_ = true;
         background_.run(
-            [look = dataplane_->look(), answer = answers_.sight, family = family_] { answer(family, look()); });
+            [look = dataplane_->look(planner_->plan()), answer = answers_.sight, family = family_] { answer(family, look()); });
     }
     for (const auto& line : guard_.take_lines()) log::write(line.level, line.text);
     update_metrics();

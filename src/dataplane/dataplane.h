@@ -76,7 +76,7 @@ class Dataplane {
     // What looks at everything that the kernel holds: slow, so on another thread, under the conditions of SlowWork.
     // What it brings is for check(), of this instance.
     using Sight = std::shared_ptr<const void>;
-    [[nodiscard]] virtual std::function<Result<Sight>()> look() const {
+    [[nodiscard]] virtual std::function<Result<Sight>()> look(const plan::Plan& /*plan*/) const {
         return [] { return Result<Sight>(Sight()); };
     }
     // Puts back what `plan`, which was applied before, says, where `sight` looks otherwise and it is still so. By

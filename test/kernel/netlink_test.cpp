@@ -343,7 +343,7 @@ TEST(Netlink, ACheckPutsBackWhatDiffers) {
         const std::string ip = family == net::Family::kIpv4 ? "ip" : "ip6";
         dataplane::nftables::NftablesDataplane dataplane(family, std::move(place.kernel));
         ASSERT_TRUE(dataplane.reconcile(plan));
-        const auto look = dataplane.look();
+        const auto look = dataplane.look(plan);
         const auto seen = look();
         ASSERT_TRUE(seen);
         const auto untouched = dataplane.check(plan, *seen);

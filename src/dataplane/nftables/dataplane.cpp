@@ -84,11 +84,8 @@ class Handovers {
 }  // namespace
 
 NftablesDataplane::NftablesDataplane(net::Family family, std::unique_ptr<kernel::nft::Kernel> kernel,
-                                     std::unique_ptr<kernel::nft::Kernel> background, std::size_t elements_at_once)
-    : family_(family),
-      kernel_(std::move(kernel)),
-      background_(std::move(background)),
-      elements_at_once_(elements_at_once) {}
+                                     std::unique_ptr<kernel::nft::Kernel> background, const Limits& limits)
+    : family_(family), kernel_(std::move(kernel)), background_(std::move(background)), limits_(limits) {}
 
 Batch NftablesDataplane::full_batch(const plan::Plan& plan) {
     Classes classes;
@@ -127,7 +124,7 @@ Result<void> NftablesDataplane::write(const plan::Delta& delta, Start start, Out
     if (start == Start::kCold) node_at_first.service_cidrs.clear();
 
     std::map<std::size_t, Pending> pending;  // by tag; those that are not written yet
-    PieceWriter writer(*kernel_, table(family_), elements_at_once_, Mismatch::kError, outcome,
+    PieceWriter writer(*kernel_, table(family_), limits_.elements_at_once, Mismatch::kError, outcome,
                        [&](const Piece& piece, const Error* refusal) {
                            const auto found = pending.find(piece.tag);
                            if (found == pending.end()) return;

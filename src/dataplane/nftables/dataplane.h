@@ -26,13 +26,12 @@ class NftablesDataplane final : public Dataplane {
   public:
     // `background` is for SlowWork, which runs on another thread; without it such work uses `kernel`.
     NftablesDataplane(net::Family family, std::unique_ptr<kernel::nft::Kernel> kernel,
-                      std::unique_ptr<kernel::nft::Kernel> background = nullptr,
-                      std::size_t elements_at_once = kElementsAtOnce);
+                      std::unique_ptr<kernel::nft::Kernel> background = nullptr, const Limits& limits = {});
 
     [[nodiscard]] Result<Outcome> reconcile(const plan::Plan& plan) override;
     [[nodiscard]] Result<Outcome> apply(const plan::Delta& delta) override;
     [[nodiscard]] Result<Outcome> repair(const plan::Plan& plan, std::span<const ForeignWrite> writes) override;
-    [[nodiscard]] std::function<Result<Sight>()> look() const override;
+    [[nodiscard]] std::function<Result<Sight>()> look(const plan::Plan& plan) const override;
     [[nodiscard]] Result<Outcome> check(const plan::Plan& plan, const Sight& sight) override;
     [[nodiscard]] std::vector<SetAside> set_aside() const override;
 
@@ -90,7 +89,7 @@ class NftablesDataplane final : public Dataplane {
     const net::Family family_;
     const std::unique_ptr<kernel::nft::Kernel> kernel_;
     const std::unique_ptr<kernel::nft::Kernel> background_;  // of one other thread; null: there is none
-    const std::size_t elements_at_once_;
+    const Limits limits_;
     State state_;
 };
 

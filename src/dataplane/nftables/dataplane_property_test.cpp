@@ -43,7 +43,8 @@ void run(const Commands& commands, std::uint32_t seed, Sabotage&& sabotage) {
     World world(seed % 2 == 0 ? net::Family::kIpv4 : net::Family::kIpv6, seed);
     plan::Planner planner(world.family(), world.settings(), plan::nftables_profile(), world.host());
     static_cast<void>(planner.apply({}));
-    OnTwin place(world.family(), 1 + seed % 40);
+    const Limits limits{1 + seed % 40, seed % 3 == 0 ? 0 : kLargestDump};
+    OnTwin place(world.family(), limits);
     RC_ASSERT(place.reconcile(planner.plan()).has_value());
     Classes classes = classes_of(planner.plan());
     for (const auto& command : commands) {
@@ -63,7 +64,7 @@ void run(const Commands& commands, std::uint32_t seed, Sabotage&& sabotage) {
         if (!result || command.ends_batch || &command == &commands.back()) expect_holds(place, planner.plan(), classes);
     }
     // Another process takes over: nothing changed, nothing is written.
-    OnTwin successor(world.family(), place.twin, 1 + seed % 40);
+    OnTwin successor(world.family(), place.twin, limits);
     successor.twin.reset_counters();
     const auto taken = successor.reconcile(planner.plan());
     RC_ASSERT(taken.has_value());

@@ -64,7 +64,7 @@ const kernel::nft::Elements& elements_in(const std::map<SetRef, kernel::nft::Ele
 Result<Outcome> NftablesDataplane::reconcile(const plan::Plan& plan) {
     Outcome outcome;
     for (int attempt = 1;; ++attempt) {
-        ASSIGN_OR_RETURN(const auto observed, observe(*kernel_, family_));
+        ASSIGN_OR_RETURN(const auto observed, observe(*kernel_, plan, limits_.largest_dump));
         const auto mismatch = attempt < kAttempts ? Mismatch::kError : Mismatch::kSetAside;
         const auto result =
             observed ? settle(plan, *observed, Look::kFresh, {}, mismatch, outcome) : start_anew(plan, outcome);
@@ -99,9 +99,10 @@ Result<Outcome> NftablesDataplane::repair(const plan::Plan& plan, std::span<cons
     return outcome;
 }
 
-std::function<Result<Dataplane::Sight>()> NftablesDataplane::look() const {
-    return [kernel = background_ ? background_.get() : kernel_.get(), family = family_]() -> Result<Sight> {
-        ASSIGN_OR_RETURN(auto observed, observe(*kernel, family));
+std::function<Result<Dataplane::Sight>()> NftablesDataplane::look(const plan::Plan& plan) const {
+    return [kernel = background_ ? background_.get() : kernel_.get(), plan,
+            largest_dump = limits_.largest_dump]() -> Result<Sight> {
+        ASSIGN_OR_RETURN(auto observed, observe(*kernel, plan, largest_dump));
         return Sight(std::make_shared<const std::optional<Observed>>(std::move(observed)));
     };
 }
@@ -167,7 +168,7 @@ Result<void> NftablesDataplane::settle(const plan::Plan& plan, const Observed& o
 
     std::unordered_map<plan::ServicePortName, Aside> aside;
     if (look == Look::kPlaces) aside = state_.aside;
-    PieceWriter writer(*kernel_, table(family_), elements_at_once_, mismatch, outcome,
+    PieceWriter writer(*kernel_, table(family_), limits_.elements_at_once, mismatch, outcome,
                        [&](const Piece& piece, const Error* refusal) {
                            if (refusal != nullptr) remember_refusal(plan, slots, piece, *refusal, aside, outcome);
                        });

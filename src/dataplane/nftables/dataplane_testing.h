@@ -19,11 +19,11 @@ using Bytes = kernel::nft::MemoryKernel::Bytes;
 using TableState = kernel::nft::MemoryKernel::TableState;
 
 struct OnTwin {
-    explicit OnTwin(net::Family family, std::size_t elements_at_once = kElementsAtOnce)
-        : OnTwin(family, std::make_unique<kernel::nft::MemoryKernel>(), elements_at_once) {}
+    explicit OnTwin(net::Family family, const Limits& limits = {})
+        : OnTwin(family, std::make_unique<kernel::nft::MemoryKernel>(), limits) {}
     // A process that starts on the kernel of another one, which has ended.
-    OnTwin(net::Family family, const kernel::nft::MemoryKernel& kernel, std::size_t elements_at_once = kElementsAtOnce)
-        : OnTwin(family, std::make_unique<kernel::nft::MemoryKernel>(kernel), elements_at_once) {}
+    OnTwin(net::Family family, const kernel::nft::MemoryKernel& kernel, const Limits& limits = {})
+        : OnTwin(family, std::make_unique<kernel::nft::MemoryKernel>(kernel), limits) {}
 
     // As the agent does it: what is left for later is done at once, since there is no other thread.
     [[nodiscard]] Result<Outcome> reconcile(const plan::Plan& plan) { return with_later(dataplane.reconcile(plan)); }
@@ -36,10 +36,8 @@ struct OnTwin {
     NftablesDataplane dataplane;
 
   private:
-    OnTwin(net::Family family, std::unique_ptr<kernel::nft::MemoryKernel> owned, std::size_t elements_at_once)
-        : table(nftables::table(family)),
-          twin(*owned),
-          dataplane(family, std::move(owned), nullptr, elements_at_once) {}
+    OnTwin(net::Family family, std::unique_ptr<kernel::nft::MemoryKernel> owned, const Limits& limits)
+        : table(nftables::table(family)), twin(*owned), dataplane(family, std::move(owned), nullptr, limits) {}
     static Result<Outcome> with_later(Result<Outcome> outcome) {
         if (!outcome) return outcome;
         for (const auto& work : outcome->later) RETURN_IF_ERROR(work());

@@ -35,16 +35,74 @@ plan::Endpoint endpoint_from(Bytes bytes, net::Family family) {
     return endpoint;
 }
 
+// How many elements the plan has in a map of endpoints.
+std::size_t endpoints_of(const plan::Plan& plan, Lane lane) {
+    std::size_t count = 0;
+    for (const auto& [name, service_port] : plan.service_ports)
+        for (const auto& destination : service_port->destinations)
+            for (const auto& candidate : lanes_of(destination))
+                if (candidate && candidate->lane == lane) count += service_port->pool(candidate->scope).size();
+    return count;
+}
+
+// How many slots a class makes packets look at, for the destinations of the plan and for those that are in a class.
+std::map<std::string, std::uint32_t> reachable_slots(const plan::Plan& plan, const Observed& observed, Lane lane) {
+    std::map<std::string, std::uint32_t> slots;
+    const auto add = [&](Bytes destination, std::uint32_t count) {
+        auto& known = slots[std::string(destination.begin(), destination.end())];
+        known = std::max(known, count);
+    };
+    for (const auto& [name, service_port] : plan.service_ports)
+        for (const auto& destination : service_port->destinations)
+            for (const auto& candidate : lanes_of(destination))
+                if (candidate && candidate->lane == lane)
+                    add(KeyBytes().destination(destination.key).bytes(),
+                        size_class(service_port->pool(candidate->scope).size()));
+    for (const auto& [ref, elements] : observed.elements)
+        if (ref.role == SetRole::kUpTo && ref.lane == lane)
+            for (std::size_t i = 0; i < elements.count(); ++i) add(elements.at(i), ref.parameter);
+    return slots;
+}
+
+Result<Elements> look_up_slots(kernel::nft::Kernel& kernel, const plan::Plan& plan, const Observed& observed,
+                               const SetRef& endpoints) {
+    constexpr std::size_t kAtOnce = 8192;
+    const auto set = declare(endpoints);
+    Elements keys{set.name, static_cast<std::uint16_t>(fields_size(set.key, plan.family)), 0, {}};
+    Elements all{set.name, keys.key_bytes, static_cast<std::uint16_t>(fields_size(set.data, plan.family)), {}};
+    const auto ask = [&]() -> Result<void> {
+        ASSIGN_OR_RETURN(const auto found, kernel.look_up(table(plan.family), set, keys));
+        all.bytes.insert(all.bytes.end(), found.bytes.begin(), found.bytes.end());
+        keys.bytes.clear();
+        return {};
+    };
+    for (const auto& [destination, slots] : reachable_slots(plan, observed, endpoints.lane)) {
+        for (std::uint32_t slot = 0; slot < slots; ++slot) {
+            keys.bytes.insert(keys.bytes.end(), destination.begin(), destination.end());
+            append(keys, {reinterpret_cast<const std::uint8_t*>(&slot), sizeof slot});
+        }
+        if (keys.count() >= kAtOnce) RETURN_IF_ERROR(ask());
+    }
+    RETURN_IF_ERROR(ask());
+    return all;
+}
+
 }  // namespace
 
-Result<std::optional<Observed>> observe(kernel::nft::Kernel& kernel, net::Family family) {
+Result<std::optional<Observed>> observe(kernel::nft::Kernel& kernel, const plan::Plan& plan, std::size_t largest_dump) {
+    const auto family = plan.family;
     ASSIGN_OR_RETURN(auto contents, kernel.contents(table(family)));
     if (!contents) return std::optional<Observed>();
     Observed observed;
     observed.structure = std::move(*contents);
+    std::vector<SetRef> looked_up;
     for (const auto& [name, set] : observed.structure.sets) {
         const auto ref = parse_set_name(name);
         if (!ref || ref->role == SetRole::kStuck || !is_declared(observed.structure, declare(*ref))) continue;
+        if (ref->role == SetRole::kEndpoints && endpoints_of(plan, ref->lane) > largest_dump) {
+            looked_up.push_back(*ref);
+            continue;
+        }
         auto dump = kernel.read(table(family), declare(*ref));
         if (!dump && dump.error().code == ENOENT) {  // it went meanwhile
             observed.consistent = false;
@@ -53,6 +111,9 @@ Result<std::optional<Observed>> observe(kernel::nft::Kernel& kernel, net::Family
         if (!dump) return std::move(dump).error();
         observed.consistent = observed.consistent && dump->consistent;
         observed.elements[*ref] = std::move(dump->elements);
+    }
+    for (const auto& ref : looked_up) {
+        ASSIGN_OR_RETURN(observed.elements[ref], look_up_slots(kernel, plan, observed, ref));
     }
     return std::optional(std::move(observed));
 }

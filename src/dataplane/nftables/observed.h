@@ -22,8 +22,12 @@ struct Observed {
     bool consistent = true;
 };
 
-// Reads everything. Absent: there is no table.
-[[nodiscard]] Result<std::optional<Observed>> observe(kernel::nft::Kernel& kernel, net::Family family);
+// Reads everything that is there, and of large maps of endpoints all that a packet could find: the slots of every
+// destination that the plan or one of the classes has, looked up one by one. The kernel begins each part of a dump at
+// the set's start, so that a dump costs the square of the size: a million elements take 40 s, their look-ups 3. Absent:
+// there is no table.
+[[nodiscard]] Result<std::optional<Observed>> observe(kernel::nft::Kernel& kernel, const plan::Plan& plan,
+                                                      std::size_t largest_dump);
 // Is the set there as declared? The comment does not matter.
 [[nodiscard]] bool is_declared(const kernel::nft::Contents& contents, const kernel::nft::Set& set);
 // The classes of this layout that have their sets there: what this program made, or an earlier run of it.

@@ -32,6 +32,13 @@ enum class Mismatch : std::uint8_t {
 // Elements in one transaction. The kernel takes 2 to 5 µs for each, during which nobody else changes nf_tables; and
 // while anybody listens to its notifications it holds 8 KiB for each until the commit.
 inline constexpr std::size_t kElementsAtOnce = 4096;
+// Elements of one map of endpoints up to which a dump is quicker than looking everything up.
+inline constexpr std::size_t kLargestDump = 100'000;
+
+struct Limits {
+    std::size_t elements_at_once = kElementsAtOnce;
+    std::size_t largest_dump = kLargestDump;
+};
 
 // Writes pieces in as few transactions as their size allows. Each piece is reported once: as landed, or as refused with
 // the kernel's error. Refusals that are nobody's fault (no memory, buffers, busy) end the writing with that error.

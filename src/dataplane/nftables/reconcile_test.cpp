@@ -118,7 +118,7 @@ TEST(Start, HalfDoneIsNeverWrong) {
     for (const std::size_t at_once : {1U, 7U, 40U, 4096U}) {
         std::uint64_t transactions = 0;
         for (std::uint64_t stop_at = 1;; ++stop_at) {
-            OnTwin place(net::Family::kIpv4, at_once);
+            OnTwin place(net::Family::kIpv4, Limits{at_once});
             place.twin.fail_call(1 + stop_at, ENOMEM);  // the first call looks what is there
             const auto result = place.reconcile(cluster.plan());
             if (result) {
@@ -144,10 +144,10 @@ TEST(Start, HalfDoneIsNeverWrong) {
 TEST(Start, AnInterruptedStartIsFinishedByTheNext) {
     const Cluster cluster;
     for (std::uint64_t stop_at = 1; stop_at <= 12; ++stop_at) {
-        OnTwin dying(net::Family::kIpv4, 40);
+        OnTwin dying(net::Family::kIpv4, Limits{40});
         dying.twin.fail_call(1 + stop_at, ENOMEM);
         static_cast<void>(dying.reconcile(cluster.plan()));
-        OnTwin next(net::Family::kIpv4, dying.twin, 40);
+        OnTwin next(net::Family::kIpv4, dying.twin, Limits{40});
         next.twin.fail_no_more();
         ASSERT_TRUE(next.reconcile(cluster.plan()));
         EXPECT_EQ(comparable(next.state()), comparable(freshly_replaced(cluster.plan())));
@@ -210,7 +210,7 @@ TEST(Restart, AnOlderLayoutGoesWhenTheNewIsInPlace) {
               AddElements{{"old-services", 4, 0, {172, 30, 0, 1}}}}});
     };
     for (std::uint64_t stop_at = 1;; ++stop_at) {
-        OnTwin place(net::Family::kIpv4, 40);
+        OnTwin place(net::Family::kIpv4, Limits{40});
         ASSERT_TRUE(older(place.twin));
         place.twin.fail_call(2 + stop_at, ENOMEM);  // contents, and no set of ours to read
         const auto result = place.reconcile(cluster.plan());
@@ -243,13 +243,61 @@ TEST(Restart, WhatCannotBeTurnedIsMadeAnewInOneStep) {
         {"a plain chain", AddChain{"nat-output", std::nullopt}},
     };
     for (const auto& c : cases) {
-        OnTwin place(net::Family::kIpv4, 40);
+        OnTwin place(net::Family::kIpv4, Limits{40});
         ASSERT_TRUE(place.twin.written_by_another({place.table, {AddTable{}, c.odd}})) << c.name;
         const auto outcome = place.reconcile(cluster.plan());
         ASSERT_TRUE(outcome) << c.name << ": " << outcome.error().message;
         EXPECT_EQ(outcome->transactions, 1U) << c.name;
         EXPECT_EQ(place.state(), fresh) << c.name;
     }
+}
+
+// Maps that are too large to be dumped are looked up, also where others left something.
+TEST(Restart, LargeMapsAreLookedUp) {
+    constexpr int kMany = 300;
+    const Limits limits{kElementsAtOnce, 2000};
+    const auto address = [](int i) { return "172.30." + std::to_string(i / 250) + "." + std::to_string(i % 250 + 1); };
+    NodePlanner planner;
+    std::vector<api::Change> changes;
+    for (int i = 0; i < kMany; ++i) {
+        changes.push_back(put(plan::testing::service("s" + std::to_string(i), address(i), {service_port("p", 80)})));
+        std::vector<Ep> eps;
+        for (int e = 0; e < 10; ++e)
+            eps.push_back({fmt::format("10.{}.{}.{}", i / 250 + 1, i % 250, e + 1), "r", "other"});
+        changes.push_back(put(slice("s" + std::to_string(i), "s" + std::to_string(i), {slice_port("p", 8080)}, eps)));
+    }
+    static_cast<void>(planner.apply(changes));
+    OnTwin first(net::Family::kIpv4, limits);
+    ASSERT_TRUE(first.reconcile(planner.plan()));
+    first.twin.reset_counters();
+    OnTwin same(net::Family::kIpv4, first.twin, limits);
+    ASSERT_TRUE(same.reconcile(planner.plan()));
+    EXPECT_EQ(same.twin.counters().commits, 0U);
+
+    // A slot that is wrong, one that is missing, one too many within the class, and a service that is gone.
+    const auto slot = [&](int service, std::uint32_t number, std::uint8_t host) {
+        const KeyBytes key =
+            KeyBytes().destination({false, ip(address(service)), net::Protocol::kTcp, 80}).number(number);
+        const KeyBytes data = KeyBytes().endpoint({ip("10.99.9." + std::to_string(host)), 8080, false});
+        Elements elements{"endpoints",
+                          static_cast<std::uint16_t>(key.bytes().size()),
+                          static_cast<std::uint16_t>(data.bytes().size()),
+                          {}};
+        elements.bytes.assign(key.bytes().begin(), key.bytes().end());
+        elements.bytes.insert(elements.bytes.end(), data.bytes().begin(), data.bytes().end());
+        return elements;
+    };
+    ASSERT_TRUE(same.twin.written_by_another({same.table,
+                                              {DeleteElements{slot(5, 3, 1)}, AddElements{slot(5, 3, 1)},
+                                               DeleteElements{slot(6, 0, 1)}, AddElements{slot(7, 15, 1)}}}));
+    static_cast<void>(planner.apply(
+        {gone(plan::testing::service("s8", address(8), {service_port("p", 80)})), gone(slice("s8", "s8", {}, {}))}));
+    OnTwin next(net::Family::kIpv4, same.twin, limits);
+    const auto outcome = next.reconcile(planner.plan());
+    ASSERT_TRUE(outcome);
+    EXPECT_EQ(outcome->differences, 2U + 1U + 1U + 10U + 1U + 1U);
+    EXPECT_EQ(comparable(next.state()), comparable(freshly_replaced(planner.plan())));
+    EXPECT_THAT(broken_pools(next.state()), IsEmpty());
 }
 
 // Dumps are interrupted whenever anybody writes to any table; what they seem to show is looked up before it is
@@ -311,7 +359,7 @@ TEST(Repair, WhateverSomebodyDoesIsPutBack) {
          nullptr},
     };
     for (const auto& c : cases) {
-        OnTwin place(net::Family::kIpv4, 40);
+        OnTwin place(net::Family::kIpv4, Limits{40});
         ASSERT_TRUE(place.reconcile(cluster.plan()));
         const kernel::nft::Batch batch{place.table, c.operations};
         ASSERT_TRUE(place.twin.written_by_another(batch)) << c.name;
@@ -352,7 +400,7 @@ TEST(Check, BelievesNothingThatChangedSince) {
     ASSERT_TRUE(place.reconcile(cluster.plan()));
     const kernel::nft::Batch foreign{place.table, {DeleteElements{first_elements(place, "hairpins", 2)}}};
     ASSERT_TRUE(place.twin.written_by_another(foreign));
-    const auto sight = place.dataplane.look()();
+    const auto sight = place.dataplane.look(cluster.plan())();
     ASSERT_TRUE(sight);
     ASSERT_TRUE(place.apply(cluster.planner.apply({put(endpoints(20, {3, 4, 5, 6, 7, 8}))})));
     ASSERT_TRUE(place.apply(cluster.planner.apply({put(endpoints(21, {3, 1}))})));
@@ -362,7 +410,7 @@ TEST(Check, BelievesNothingThatChangedSince) {
     EXPECT_THAT(outcome->examples, Contains(HasSubstr("hairpins lacks")));
     EXPECT_EQ(outcome->elements_deleted, 0U);
     EXPECT_EQ(comparable(place.state()), comparable(freshly_replaced(cluster.plan())));
-    const auto again = place.dataplane.check(cluster.plan(), *place.dataplane.look()());
+    const auto again = place.dataplane.check(cluster.plan(), *place.dataplane.look(cluster.plan())());
     ASSERT_TRUE(again);
     EXPECT_EQ(again->differences, 0U);
     EXPECT_EQ(again->transactions, 0U);
@@ -373,7 +421,7 @@ TEST(Check, NoticesAMissingTable) {
     OnTwin place(net::Family::kIpv4);
     ASSERT_TRUE(place.reconcile(cluster.plan()));
     ASSERT_TRUE(cleanup(place.twin));
-    ASSERT_TRUE(place.dataplane.check(cluster.plan(), *place.dataplane.look()()));
+    ASSERT_TRUE(place.dataplane.check(cluster.plan(), *place.dataplane.look(cluster.plan())()));
     EXPECT_EQ(place.state(), freshly_replaced(cluster.plan()));
 }
 
@@ -384,7 +432,7 @@ TEST(Refusal, OneObjectIsSetAsideAndAllOthersLand) {
          {MemoryKernel::Says::kNothing, MemoryKernel::Says::kOperation, MemoryKernel::Says::kElement}) {
         for (const std::size_t at_once : {40U, 4096U}) {
             Cluster cluster;
-            OnTwin place(net::Family::kIpv4, at_once);
+            OnTwin place(net::Family::kIpv4, Limits{at_once});
             place.twin.says(says);
             place.twin.refuse(bytes_of(destination(9)), EINVAL);
             place.twin.refuse(bytes_of(destination(21, 81)), ERANGE);
@@ -482,7 +530,7 @@ TEST(Refusal, WhatIsTooLargeGoesInHalves) {
 // A destination that passes from one Service to another does so in one step.
 TEST(Handover, IsOneTransaction) {
     Cluster cluster;
-    OnTwin place(net::Family::kIpv4, 1);
+    OnTwin place(net::Family::kIpv4, Limits{1});
     ASSERT_TRUE(place.reconcile(cluster.plan()));
     auto taker = numbered(2, cluster_ip(2));
     auto giver = numbered(1, cluster_ip(1));
@@ -493,7 +541,7 @@ TEST(Handover, IsOneTransaction) {
     const auto key = bytes_of({false, ip("198.51.100.1"), net::Protocol::kTcp, 80});
     const plan::Delta delta = cluster.planner.apply({put(giver), put(taker)});
     for (std::uint64_t stop_at = 1;; ++stop_at) {
-        OnTwin copy(net::Family::kIpv4, place.twin, 1);
+        OnTwin copy(net::Family::kIpv4, place.twin, Limits{1});
         Cluster before;
         auto first_giver = numbered(1, cluster_ip(1));
         first_giver.external_ips = {ip("198.51.100.1")};
@@ -535,13 +583,13 @@ TEST(Faults, EveryCallFailsOnceInTurn) {
         EXPECT_EQ(comparable(place.state()), comparable(freshly_replaced(cluster.plan())))
             << "call " << failing << ", code " << code;
     };
-    OnTwin undisturbed(net::Family::kIpv4, 40);
+    OnTwin undisturbed(net::Family::kIpv4, Limits{40});
     live(undisturbed, 0, 0);
     const auto calls = undisturbed.twin.counters().calls;
     ASSERT_GT(calls, 20U);
     for (const int code : {ENOBUFS, ENOMEM, EINTR, EBUSY, ENOENT, EEXIST, EINVAL, ENFILE})
         for (std::uint64_t failing = 1; failing <= calls; ++failing) {
-            OnTwin place(net::Family::kIpv4, 40);
+            OnTwin place(net::Family::kIpv4, Limits{40});
             live(place, code, failing);
             if (HasFailure()) return;
         }

@@ -269,11 +269,11 @@ Result<void> LinuxKernel::answers(std::uint32_t first, std::uint32_t requests, c
         if (received < 0) return fail_errno("read nf_tables' answer");
         for (const nlmsghdr* message : netlink::messages(receive_buffer_.data(), static_cast<std::size_t>(received))) {
             if (message->nlmsg_seq - first >= requests) continue;
+            ++answered;
             if (message->nlmsg_type != NLMSG_ERROR) {
                 handle(message);
                 continue;
             }
-            ++answered;
             const int code = netlink::error_code(message);
             if (code != 0 && code != ENOENT && !error) error = errno_error(code, "ask nf_tables");
         }
@@ -283,7 +283,7 @@ Result<void> LinuxKernel::answers(std::uint32_t first, std::uint32_t requests, c
 }
 
 Result<Elements> LinuxKernel::look_up(const Table& table, const Set& set, const Elements& keys) {
-    constexpr std::size_t kAtOnce = 64;         // their answers fit into any receive buffer
+    constexpr std::size_t kAtOnce = 128;        // their answers fit into any receive buffer
     constexpr std::size_t kRequestBytes = 512;  // names of up to 255 characters and a key
     Elements found = empty_elements(set, table.family);
     std::vector<std::uint8_t> buffer;
@@ -295,7 +295,7 @@ Result<Elements> LinuxKernel::look_up(const Table& table, const Set& set, const 
         for (std::size_t i = from; i < until; ++i) {
             const std::size_t at = buffer.size();
             buffer.resize(at + kRequestBytes + 2 * table.name.size());
-            auto* request = put_request(buffer.data() + at, NFT_MSG_GETSETELEM, NLM_F_ACK, sequence_++, table);
+            auto* request = put_request(buffer.data() + at, NFT_MSG_GETSETELEM, 0, sequence_++, table);
             mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_TABLE, table.name.c_str());
             mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_SET, set.name.c_str());
             nlattr* list = mnl_attr_nest_start(request, NFTA_SET_ELEM_LIST_ELEMENTS);
@@ -318,7 +318,7 @@ Result<Elements> LinuxKernel::look_up(const Table& table, const Set& set, const 
 Result<bool> LinuxKernel::exists(const Table& table) {
     std::array<char, 1024> buffer{};
     const std::uint32_t sequence = sequence_++;
-    auto* request = put_request(buffer.data(), NFT_MSG_GETTABLE, NLM_F_ACK, sequence, table);
+    auto* request = put_request(buffer.data(), NFT_MSG_GETTABLE, 0, sequence, table);
     mnl_attr_put_strz(request, NFTA_TABLE_NAME, table.name.c_str());
     RETURN_IF_ERROR(send({reinterpret_cast<const std::uint8_t*>(request), request->nlmsg_len}));
     bool found = false;

@@ -36,8 +36,8 @@ class LinuxKernel final : public Kernel {
     [[nodiscard]] Result<void> send(std::span<const std::uint8_t> bytes);
     // Asks for a dump and hands over every message of it. False: something changed meanwhile.
     [[nodiscard]] Result<bool> dump(const nlmsghdr* request, const Handler& handle);
-    // The answers to `requests` messages sent with sequence numbers from `first` on, each of which ends with an
-    // acknowledgement. ENOENT is no failure; it means: not there.
+    // The answers to `requests` messages sent with sequence numbers from `first` on: one each, what was asked for or an
+    // error. ENOENT is no failure; it means: not there.
     [[nodiscard]] Result<void> answers(std::uint32_t first, std::uint32_t requests, const Handler& handle);
     void grow_send_buffer(std::size_t bytes);
 
