@@ -1,0 +1,258 @@
+#include "packets/live_node.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <span>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "packets/ruleset_text.h"
+#include "support/twin.h"
+#include "support/wire.h"
+
+namespace ghostip::packets {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr std::chrono::seconds kPatience(20);
+constexpr std::uint16_t kHealthPort = 10256;
+constexpr std::uint16_t kMetricsPort = 10249;
+
+std::string binary() {
+    const char* other = std::getenv("GHOSTIP_BINARY");
+    return other == nullptr ? GHOSTIP_BINARY : other;
+}
+
+struct PortSpec {
+    std::string_view name;
+    std::string_view protocol;
+    int port;
+    int target;
+    int node_port;  // more than that of the Service
+};
+constexpr std::array<PortSpec, 4> kPorts{PortSpec{"probe-tcp", "TCP", kProbePort, kProbeTarget, 0},
+                                         PortSpec{"probe-udp", "UDP", kProbePort, kProbeTarget, 0},
+                                         PortSpec{"echo-tcp", "TCP", kEchoPort, kEchoTarget, kEchoNodePort},
+                                         PortSpec{"echo-udp", "UDP", kEchoPort, kEchoTarget, kEchoNodePort}};
+
+constexpr std::size_t kProbePorts = 2;  // the first ones
+
+void append_service(std::string& text, const ServiceSpec& one) {
+    text += fmt::format(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {}, namespace: test}}\nspec:\n"
+        "  type: {}\n  clusterIP: \"{}\"\n  ipFamilies: [IPv4]\n",
+        one.name, one.node_port == 0 ? "ClusterIP" : "NodePort", one.cluster_ip);
+    if (!one.external_ip.empty()) text += fmt::format("  externalIPs: [\"{}\"]\n", one.external_ip);
+    if (one.sticky)
+        text +=
+            "  sessionAffinity: ClientIP\n"
+            "  sessionAffinityConfig: {clientIP: {timeoutSeconds: 600}}\n";
+    text += "  ports:\n";
+    const auto ports = std::span(kPorts).first(one.echoes ? kPorts.size() : kProbePorts);
+    for (const auto& port : ports)
+        text += fmt::format("  - {{name: {}, protocol: {}, port: {}{}}}\n", port.name, port.protocol, port.port,
+                            one.node_port == 0 ? "" : fmt::format(", nodePort: {}", one.node_port + port.node_port));
+    text += fmt::format(
+        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n"
+        "metadata: {{name: {0}-1, namespace: test, labels: {{kubernetes.io/service-name: {0}}}}}\n"
+        "addressType: IPv4\nports:\n",
+        one.name);
+    for (const auto& port : ports)
+        text += fmt::format("- {{name: {}, protocol: {}, port: {}}}\n", port.name, port.protocol, port.target);
+    text += one.endpoints.empty() ? "endpoints: []\n" : "endpoints:\n";
+    for (const auto& endpoint : one.endpoints)
+        text += fmt::format("- {{addresses: [\"{}\"], nodeName: {}, conditions: {{ready: true}}}}\n", endpoint,
+                            endpoint.starts_with("10.181.") ? "other-node" : "test-node");
+}
+
+}  // namespace
+
+std::string manifest(const std::vector<ServiceSpec>& services) {
+    std::string text;
+    for (const auto& one : services) append_service(text, one);
+    return text;
+}
+
+std::string range_manifest() {
+    return "apiVersion: networking.k8s.io/v1\nkind: ServiceCIDR\nmetadata: {name: kubernetes}\n"
+           "spec: {cidrs: [\"172.30.0.0/16\"]}\n";
+}
+
+Result<std::unique_ptr<LiveNode>> LiveNode::create(net::Family family) {
+    auto live = std::unique_ptr<LiveNode>(new LiveNode(family));
+    auto pattern = (std::filesystem::temp_directory_path() / "ghostip-live-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr) return fail_errno("make a folder");
+    live->folder_ = pattern;
+    std::filesystem::create_directory(live->folder_ / "manifests");
+    ASSIGN_OR_RETURN(live->topology_, testnet::Topology::create());
+    live->write("range.yaml", range_manifest());
+    return live;
+}
+
+LiveNode::~LiveNode() {
+    stop(SIGKILL);
+    std::error_code ignored;
+    if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
+}
+
+net::IpAddress LiveNode::address(std::string_view ipv4) const { return testnet::in_family(family_, ipv4); }
+
+void LiveNode::write(const std::string& file, const std::string& text) const {
+    std::ofstream(folder_ / "next") << (family_ == net::Family::kIpv4 ? text : testnet::twin_text(text));
+    std::filesystem::rename(folder_ / "next", folder_ / "manifests" / file);
+}
+
+std::vector<std::string> LiveNode::flags() const {
+    const bool ipv4 = family_ == net::Family::kIpv4;
+    return {"--manifests",    folder_ / "manifests",       "--cluster-cidr",      ipv4 ? "10.0.0.0/8" : "fd00:10::/64",
+            "--bind-address", address(kOwnAddress).text(), "--hostname-override", "test-node"};
+}
+
+Result<void> LiveNode::start() {
+    stop(SIGKILL);
+    const std::string log = folder_ / "log";
+    const Fd file{::open(log.c_str(), O_CREAT | O_TRUNC | O_APPEND | O_WRONLY | O_CLOEXEC, 0600)};
+    std::vector<std::string> argv{binary(), "proxy", "--verbose", "--healthz-bind-address",
+                                  fmt::format("127.0.0.1:{}", kHealthPort)};
+    const auto more = flags();
+    argv.insert(argv.end(), more.begin(), more.end());
+    ASSIGN_OR_RETURN(pid_, node().start(argv, file.get()));
+    return {};
+}
+
+Result<milliseconds> LiveNode::start_and_wait() {
+    const auto begin = Clock::now();
+    RETURN_IF_ERROR(start());
+    RETURN_IF_ERROR(wait_synced());
+    return std::chrono::duration_cast<milliseconds>(Clock::now() - begin);
+}
+
+Result<void> LiveNode::wait_synced() {
+    bool ended = false;
+    const bool healthy = wait_until(kPatience, [&] {
+        ended = !running();
+        return ended || page(kHealthPort, "/healthz").find(" 200 ") < std::string_view("HTTP/1.1 200 ").size();
+    });
+    if (ended) return fail("ghostip proxy ended by itself:\n{}", log());
+    if (!healthy) return fail("ghostip proxy is not healthy after {} s:\n{}", kPatience.count(), log());
+    return {};
+}
+
+bool LiveNode::running() {
+    int status = 0;
+    if (pid_ > 0 && ::waitpid(pid_, &status, WNOHANG) == pid_) pid_ = -1;
+    return pid_ > 0;
+}
+
+void LiveNode::stop(int signal) {
+    if (!running()) return;
+    ::kill(pid_, signal);
+    if (wait_until(kPatience, [this] { return !running(); })) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+}
+
+std::string LiveNode::page(std::uint16_t port, std::string_view path) const {
+    const auto inside = node().enter();
+    const Fd fd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    const timeval patience{kPatience.count(), 0};
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    const testnet::SocketAddress at(*net::IpAddress::parse("127.0.0.1"), port);
+    if (::connect(fd.get(), at.raw(), at.length) != 0) return {};
+    const auto request = fmt::format("GET {} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n", path);
+    (void)!::send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL);
+    std::string text;
+    std::array<char, 4096> part{};
+    for (ssize_t got = 0; (got = ::recv(fd.get(), part.data(), part.size(), 0)) > 0;)
+        text.append(part.data(), static_cast<std::size_t>(got));
+    return text;
+}
+
+std::optional<double> LiveNode::metric(std::string_view name) const {
+    const auto text = page(kMetricsPort, "/metrics");
+    const auto line = fmt::format("\n{}{{ip_family=\"{}\"}} ", name, net::family_name(family_));
+    const auto found = text.find(line);
+    if (found == std::string::npos) return std::nullopt;
+    return std::strtod(text.c_str() + found + line.size(), nullptr);
+}
+
+std::string LiveNode::log() const {
+    std::ifstream file(folder_ / "log");
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+Result<std::string> LiveNode::nft(const std::vector<std::string>& arguments, std::string_view input) const {
+    std::vector<std::string> argv{"nft"};
+    argv.insert(argv.end(), arguments.begin(), arguments.end());
+    return node().must_run(argv, input);
+}
+
+Result<std::uint32_t> LiveNode::generation() const {
+    const auto inside = node().enter();
+    const Fd fd{::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER)};
+    struct {
+        nlmsghdr header;
+        nfgenmsg message;
+    } question{};
+    question.header.nlmsg_len = sizeof question;
+    question.header.nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN;
+    question.header.nlmsg_flags = NLM_F_REQUEST;
+    if (::send(fd.get(), &question, sizeof question, 0) < 0) return fail_errno("ask nf_tables for its generation");
+    // The number is the first attribute of the answer.
+    constexpr std::size_t kNumber = sizeof question + sizeof(nlattr);
+    std::array<std::uint8_t, 512> answer{};
+    if (::recv(fd.get(), answer.data(), answer.size(), 0) < static_cast<ssize_t>(kNumber + sizeof(std::uint32_t)))
+        return fail("nf_tables does not tell its generation");
+    std::uint32_t number = 0;
+    std::memcpy(&number, answer.data() + kNumber, sizeof number);
+    return ntohl(number);
+}
+
+Result<std::string> LiveNode::listing() const {
+    const std::string ip = family_ == net::Family::kIpv4 ? "ip" : "ip6";
+    ASSIGN_OR_RETURN(const auto text, nft({"--stateless", "list", "table", ip, "ghostip"}));
+    return normal_ruleset(text);
+}
+
+Result<std::string> LiveNode::run_ghostip(const std::string& subcommand, bool with_flags) const {
+    std::vector<std::string> argv{binary(), subcommand};
+    const auto more = with_flags ? flags() : std::vector<std::string>();
+    argv.insert(argv.end(), more.begin(), more.end());
+    return node().must_run(argv);
+}
+
+bool wait_until(milliseconds patience, const std::function<bool()>& done) {
+    const auto deadline = Clock::now() + patience;
+    while (!done()) {
+        if (Clock::now() > deadline) return false;
+        std::this_thread::sleep_for(milliseconds(2));
+    }
+    return true;
+}
+
+int long_scale() {
+    int product = 1;
+    for (const auto* name : {"GHOSTIP_LONG_RUN", "GHOSTIP_LONG_SCALE"})
+        if (const char* factor = std::getenv(name)) product *= std::max(1, std::atoi(factor));
+    return product;
+}
+
+}  // namespace ghostip::packets
