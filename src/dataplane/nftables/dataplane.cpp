@@ -1,15 +1,12 @@
 #include "dataplane/nftables/dataplane.h"
 
 #include <algorithm>
-#include <iterator>
-#include <numeric>
 #include <utility>
-
-#include <fmt/format.h>
 
 #include "dataplane/nftables/cleanup.h"
 #include "dataplane/nftables/drift.h"
 #include "dataplane/nftables/element_changes.h"
+#include "dataplane/nftables/handovers.h"
 #include "dataplane/nftables/render.h"
 #include "dataplane/nftables/stuck_clients.h"
 #include "dataplane/nftables/supported.h"
@@ -30,56 +27,6 @@ using kernel::nft::Operation;
 namespace {
 
 constexpr std::size_t kShared = SIZE_MAX;  // the tag of pieces that are no service port's
-
-// Service ports of a delta that hand a destination from one to the other: which others belong to each of them. Such
-// go into the kernel together, or a packet could find the destination gone, or the kernel both elements there.
-class Handovers {
-  public:
-    explicit Handovers(const plan::Delta& delta) : group_(delta.service_ports.size()) {
-        std::iota(group_.begin(), group_.end(), std::size_t{0});
-        std::unordered_map<plan::DestinationKey, std::size_t> lost;
-        each(delta, &plan::ServicePortChange::before, &plan::ServicePortChange::after,
-             [&](const auto& key, std::size_t index) { lost.emplace(key, index); });
-        if (lost.empty()) return;
-        each(delta, &plan::ServicePortChange::after, &plan::ServicePortChange::before,
-             [&](const auto& key, std::size_t index) {
-                 const auto from = lost.find(key);
-                 if (from != lost.end()) group_[root(index)] = root(from->second);
-             });
-        for (std::size_t i = 0; i < group_.size(); ++i)
-            if (root(i) != i) members_[root(i)].push_back(i);
-    }
-    // Is it written with another one?
-    [[nodiscard]] bool follows(std::size_t index) const { return group_[index] != index; }
-    [[nodiscard]] std::vector<std::size_t> followers(std::size_t index) const {
-        const auto found = members_.find(index);
-        return found == members_.end() ? std::vector<std::size_t>{} : found->second;
-    }
-
-  private:
-    using Side = plan::ServicePortPlanPtr plan::ServicePortChange::*;
-    // Destinations that one side has and the other has not.
-    template <typename Handle>
-    static void each(const plan::Delta& delta, Side has, Side has_not, Handle handle) {
-        for (std::size_t i = 0; i < delta.service_ports.size(); ++i) {
-            const auto& there = delta.service_ports[i].*has;
-            const auto& other = delta.service_ports[i].*has_not;
-            if (!there) continue;
-            for (const auto& destination : there->destinations) {
-                const bool stays = other && std::any_of(other->destinations.begin(), other->destinations.end(),
-                                                        [&](const auto& d) { return d.key == destination.key; });
-                if (!stays) handle(destination.key, i);
-            }
-        }
-    }
-    std::size_t root(std::size_t index) {
-        while (group_[index] != index) index = group_[index] = group_[group_[index]];
-        return index;
-    }
-
-    std::vector<std::size_t> group_;
-    std::map<std::size_t, std::vector<std::size_t>> members_;
-};
 
 }  // namespace
 
