@@ -1,335 +1,244 @@
-// What a node pays for its Services: bench_sync BINARY [--quick]
+// What a node pays for its Services: bench_sync BINARY [--quick] [--results FILE]
 //
 // For each size, in network namespaces of its own (nothing of the machine's is touched):
-//   cold     `ghostip proxy --once` on a JSON manifest: process start to everything programmed, and peak memory
-//   resident memory of the running proxy after its first sync
-//   change   one endpoint replaced: from the event in hand to the commit's answer, p50 and p99 of 1,000
-//   peer     the same Services in kube-proxy's layout (a chain a service, an anonymous map each) through `nft -f`,
-//   where
-//            that ends within two minutes
-// and, without a kernel, what planning one change costs at 100 and at 100,000 services.
-#include <fcntl.h>
-#include <net/if.h>
-#include <sched.h>
-#include <signal.h>
-#include <sys/ioctl.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
+//   start    `ghostip proxy` on a JSON manifest: process start to all in the kernel, processor time, memory of the
+//            process and of the kernel, transactions, and the longest of them (timed in process, and as another writer
+//            in the same namespace feels it)
+//   restart  the same again with nothing changed, and whether anything was written
+//   changes  one endpoint, 1,000 endpoints together, 1,000 Services more
+//   peer     the same Services in kube-proxy's layout through `nft -f`, where that ends (see peer.h)
+// and, without a kernel, what planning one change costs at 100 and at 100,000 services. Of starts, restarts and peers
+// each figure is the best of several, with the median beside it; FILE gets the best for plot.py. No figure is a
+// failure; a restart that writes is one.
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <optional>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include <fmt/format.h>
 
-#include "dataplane/nftables/dataplane.h"
-#include "plan/planner.h"
-#include "source/manifests/manifest_set.h"
+#include "bench/figures.h"
+#include "bench/in_process.h"
+#include "bench/measured_proxy.h"
+#include "bench/peer.h"
+#include "bench/witness.h"
+#include "bench/world.h"
+#include "kernel/nft/generation.h"
 
 namespace {
 
 using namespace ghostip;
-using Clock = std::chrono::steady_clock;
+using namespace ghostip::bench;
 
-constexpr int kChanges = 1000;
-constexpr int kPeerLimitSeconds = 120;
+constexpr int kRuns = 3;
+constexpr int kMore = 1000;  // services added
 
-struct Size {
-    int services;
-    int endpoints;
+struct Row {
+    Size size;
+    std::vector<ProxyFigures> starts;
+    std::vector<ProxyFigures> restarts;
+    std::uint32_t generations = 0;  // by which nf_tables' generation grew in all restarts
+    std::vector<double> waits;      // of the witness during a start, milliseconds
+    std::vector<double> waits_alone;
+    ChangeFigures changes;
+    std::optional<PeerFigures> peer;
 };
 
-double milliseconds_since(Clock::time_point start) {
-    return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+const ProxyFigures& best(const std::vector<ProxyFigures>& runs) {
+    return *std::min_element(runs.begin(), runs.end(),
+                             [](const auto& a, const auto& b) { return a.seconds < b.seconds; });
+}
+double median_seconds(const std::vector<ProxyFigures>& runs) {
+    std::vector<double> seconds;
+    for (const auto& run : runs) seconds.push_back(run.seconds);
+    return median(seconds);
 }
 
-std::string cluster_ip(int service) {
-    return fmt::format("10.{}.{}.{}", 96 + service / 65536, service / 256 % 256, service % 256);
-}
-std::string endpoint_ip(int n) { return fmt::format("172.{}.{}.{}", 16 + n / 65536, n / 256 % 256, n % 256); }
-
-void write_manifest(const std::filesystem::path& path, Size size) {
-    std::ofstream out(path);
-    out << R"({"apiVersion":"v1","kind":"List","items":[)";
-    for (int s = 0; s < size.services; ++s) {
-        const auto ip = cluster_ip(s);
-        out << (s == 0 ? "\n" : ",\n")
-            << fmt::format(
-                   R"({{"apiVersion":"v1","kind":"Service","metadata":{{"name":"svc-{}","namespace":"bench"}},"spec":{{"type":"ClusterIP","clusterIP":"{}","clusterIPs":["{}"],"ipFamilies":["IPv4"],"ports":[{{"name":"http","port":80,"protocol":"TCP","targetPort":8080}}]}}}},)",
-                   s, ip, ip)
-            << "\n"
-            << fmt::format(
-                   R"({{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{{"name":"svc-{}-1","namespace":"bench","labels":{{"kubernetes.io/service-name":"svc-{}"}}}},"addressType":"IPv4","ports":[{{"name":"http","port":8080,"protocol":"TCP"}}],"endpoints":[)",
-                   s, s);
-        for (int e = 0; e < size.endpoints; ++e)
-            out << (e == 0 ? "" : ",")
-                << fmt::format(R"({{"addresses":["{}"],"conditions":{{"ready":true}},"nodeName":"node-{}"}})",
-                               endpoint_ip(s * size.endpoints + e), (s + e) % 100);
-        out << "]}";
+void measure_starts(const ProxyCommand& command, Row& row) {
+    for (int i = 0; i < kRuns; ++i) {
+        const auto where = must(testnet::Namespace::create());
+        auto start = command;
+        start.measure_kernel = true;
+        row.starts.push_back(must(measure_proxy(where, start)));
+        const auto inside = where.enter();
+        const auto generation = must(kernel::nft::Generation::open());
+        const auto before = must(generation.read());
+        row.restarts.push_back(must(measure_proxy(where, command)));
+        row.generations += must(generation.read()) - before;
     }
-    out << "\n]}\n";
+    wait_until_settled();
+    const auto where = must(testnet::Namespace::create());
+    auto witness = must(Witness::start(where));
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    row.waits_alone = witness->take();
+    static_cast<void>(must(measure_proxy(where, command)));
+    row.waits = witness->take();
 }
 
-// kube-proxy's structure: every service a chain whose one rule has its endpoints in a map of its own.
-void write_peer_ruleset(const std::filesystem::path& path, Size size) {
-    std::ofstream out(path);
-    out << "table ip peer {\n map services { type ipv4_addr . inet_proto . inet_service : verdict; }\n"
-        << " chain dispatch { ip daddr . meta l4proto . th dport vmap @services; }\n"
-        << " chain prerouting { type nat hook prerouting priority -100; jump dispatch; }\n";
-    for (int s = 0; s < size.services; ++s) {
-        out << fmt::format(" chain service-{} {{ meta l4proto tcp dnat ip addr . port to numgen random mod {} map {{ ",
-                           s, size.endpoints);
-        for (int e = 0; e < size.endpoints; ++e)
-            out << (e == 0 ? "" : ", ") << fmt::format("{} : {} . 8080", e, endpoint_ip(s * size.endpoints + e));
-        out << " }; }\n";
+Row measure(const std::string& binary, const std::filesystem::path& folder, Size size) {
+    fmt::print(stderr, "measuring {} ...\n", size.text());
+    Row row;
+    row.size = size;
+    const auto manifest = folder / "manifest.json";
+    const auto more = folder / "more.json";
+    write_manifest(manifest, size);
+    write_manifest(more, {kMore, size.endpoints}, size.services);
+    measure_starts({binary, manifest}, row);
+    row.changes = measure_changes(manifest, more, With::kKernel);
+    if (peer_can(size)) row.peer = measure_peer(folder, size);
+    return row;
+}
+
+void print_starts(const std::vector<Row>& rows) {
+    fmt::print(
+        "Start from nothing (best of {}; median in brackets)\n\n"
+        "services x endpoints | s | CPU s | peak MiB | resident MiB | kernel MiB | elements | transactions | longest "
+        "ms | another writer's longest wait ms (alone)\n---|---|---|---|---|---|---|---|---|---\n",
+        kRuns);
+    for (const auto& row : rows) {
+        const auto& figures = best(row.starts);
+        std::vector<double> kernel;
+        for (const auto& run : row.starts) kernel.push_back(run.kernel_mib);
+        fmt::print("{} | {:.2f} ({:.2f}) | {:.2f} | {:.0f} | {:.0f} | {:.0f} | {} | {} | {:.1f} | {:.1f} ({:.1f})\n",
+                   row.size.text(), figures.seconds, median_seconds(row.starts), figures.cpu_seconds, figures.peak_mib,
+                   figures.resident_mib, median(kernel), with_commas(static_cast<long>(figures.written)),
+                   figures.transactions, row.changes.longest_transaction, percentile(row.waits, 1),
+                   percentile(row.waits_alone, 1));
     }
-    out << "}\n";
-    for (int s = 0; s < size.services; ++s)
-        out << fmt::format("add element ip peer services {{ {} . tcp . 80 : goto service-{} }}\n", cluster_ip(s), s);
 }
 
-void enter_new_network() {
-    if (::unshare(CLONE_NEWNET) < 0) {
-        std::perror("a network namespace of its own (needs root)");
-        ::_exit(1);
+void print_restarts(const std::vector<Row>& rows) {
+    fmt::print(
+        "\nRestart with nothing changed (best of {}; median in brackets)\n\n"
+        "services x endpoints | s | CPU s | peak MiB | transactions | kernel's generation grew by\n"
+        "---|---|---|---|---|---\n",
+        kRuns);
+    for (const auto& row : rows) {
+        const auto& figures = best(row.restarts);
+        std::uint64_t transactions = 0;
+        for (const auto& run : row.restarts) transactions += run.transactions;
+        fmt::print("{} | {:.2f} ({:.2f}) | {:.2f} | {:.0f} | {} | {}\n", row.size.text(), figures.seconds,
+                   median_seconds(row.restarts), figures.cpu_seconds, figures.peak_mib, transactions, row.generations);
     }
-    const int control = ::socket(AF_INET, SOCK_DGRAM, 0);
-    ifreq request{};
-    std::strcpy(request.ifr_name, "lo");
-    request.ifr_flags = IFF_UP;
-    ::ioctl(control, SIOCSIFFLAGS, &request);
-    ::close(control);
 }
 
-struct Finished {
-    double seconds = 0;
-    long peak_kib = 0;
-    bool ok = false;
-};
-
-pid_t start(const std::vector<std::string>& command) {
-    const pid_t child = ::fork();
-    if (child != 0) return child;
-    enter_new_network();
-    const int null = ::open("/dev/null", O_WRONLY);
-    ::dup2(null, STDERR_FILENO);
-    std::vector<char*> arguments;
-    for (const auto& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
-    arguments.push_back(nullptr);
-    ::execvp(arguments[0], arguments.data());
-    ::_exit(127);
-}
-
-// Runs a program in a network namespace of its own. One that takes longer than the limit is killed and not ok.
-Finished run(const std::vector<std::string>& command, int limit_seconds) {
-    const auto begin = Clock::now();
-    const pid_t child = start(command);
-    Finished result;
-    int status = 0;
-    rusage usage{};
-    while (::wait4(child, &status, WNOHANG, &usage) == 0) {
-        if (milliseconds_since(begin) > limit_seconds * 1000.0) ::kill(child, SIGKILL);
-        ::usleep(200);
+void print_changes(const std::vector<Row>& rows) {
+    fmt::print(
+        "\nChanges, in milliseconds from the events in hand to the kernel's answer\n\n"
+        "services x endpoints | one endpoint p50 | p99 | 1,000 endpoints | transactions | 1,000 Services more | "
+        "transactions | longest transaction | of a start: decode | plan | program\n"
+        "---|---|---|---|---|---|---|---|---|---|---\n");
+    for (const auto& row : rows) {
+        const auto& c = row.changes;
+        fmt::print("{} | {:.3f} | {:.3f} | {:.1f} | {} | {:.1f} | {} | {:.1f} | {:.0f} | {:.0f} | {:.0f}\n",
+                   row.size.text(), c.change_p50, c.change_p99, c.burst, c.burst_transactions, c.added,
+                   c.added_transactions, c.longest_later, c.decode, c.plan, c.program);
     }
-    result.seconds = milliseconds_since(begin) / 1000;
-    result.peak_kib = usage.ru_maxrss;
-    result.ok = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-    return result;
 }
 
-long status_kib(pid_t process, const std::string& field) {
-    std::ifstream file(fmt::format("/proc/{}/status", process));
-    for (std::string line; std::getline(file, line);)
-        if (line.starts_with(field + ":")) return std::stol(line.substr(field.size() + 1));
-    return 0;
+void print_peers(const std::vector<Row>& rows) {
+    fmt::print(
+        "\nkube-proxy's layout through nft -f\n\n"
+        "services x endpoints | everything s | / ours | one endpoint ms | / ours\n---|---|---|---|---\n");
+    for (const auto& row : rows) {
+        if (row.peer)
+            fmt::print("{} | {:.2f} | {:.1f} | {:.1f} | {:.0f}\n", row.size.text(), row.peer->seconds,
+                       row.peer->seconds / best(row.starts).seconds, row.peer->change_milliseconds,
+                       row.peer->change_milliseconds / row.changes.change_p50);
+        else
+            fmt::print("{} | {} | - | - | -\n", row.size.text(),
+                       peer_can(row.size) ? fmt::format("> {}", kPeerLimitSeconds) : "not tried");
+    }
 }
 
-bool has_table(pid_t process) {
-    const std::string command =
-        fmt::format("nsenter -t {} -n nft list tables 2>/dev/null | grep -q 'ip6 ghostip'", process);
-    return std::system(command.c_str()) == 0;
+void target(const std::string& what, double measured, double wanted, const char* unit) {
+    fmt::print("{} | {:.3g} {} | {:g} {} | {}\n", what, measured, unit, wanted, unit,
+               measured <= wanted ? "reached" : "missed");
 }
 
-// Memory of a proxy that has synced and waits, KiB.
-long resident(const std::string& binary, const std::string& manifest) {
-    const pid_t child = start({binary, "proxy", "--manifests", manifest, "--hostname-override", "node-0",
-                               "--cluster-cidr", "172.16.0.0/12", "--healthz-bind-address", ""});
-    for (int i = 0; i < 300 && !has_table(child); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
-    const long kib = status_kib(child, "VmRSS");
-    ::kill(child, SIGTERM);
-    ::waitpid(child, nullptr, 0);
-    return kib;
-}
-
-double percentile(std::vector<double>& values, double fraction) {
-    std::sort(values.begin(), values.end());
-    return values[std::min(values.size() - 1, static_cast<std::size_t>(fraction * static_cast<double>(values.size())))];
-}
-
-plan::NodeSettings settings() {
-    plan::NodeSettings node;
-    node.node_name = "node-0";
-    node.cluster_cidrs = {*net::Prefix::parse_lenient("172.16.0.0/12")};
-    return node;
-}
-
-// A slice with one endpoint replaced by an address that nobody else has.
-api::Change replace_endpoint(const api::Change& change, int round, std::mt19937& random) {
-    auto slice = *std::get<std::shared_ptr<const api::EndpointSlice>>(*change.object);
-    auto& endpoint = slice.endpoints[random() % slice.endpoints.size()];
-    endpoint.address = *net::IpAddress::parse(fmt::format("172.31.{}.{}", round / 256 % 256, round % 256));
-    return {change.key, std::make_shared<const api::EndpointSlice>(std::move(slice))};
-}
-
-struct ChangeTimes {
+void print_targets(const std::vector<Row>& rows) {
+    fmt::print("\ntarget | measured | wanted | \n---|---|---|---\n");
     double p50 = 0;
     double p99 = 0;
-    double plan_p50 = 0;
-    double load = 0;  // decode the manifest
-    double plan = 0;  // plan everything
-    double commit = 0;
-};
+    for (const auto& row : rows) {
+        p50 = std::max(p50, row.changes.change_p50);
+        p99 = std::max(p99, row.changes.change_p99);
+        if (row.size.services == 50000) {
+            target("50,000 x 2, start", best(row.starts).seconds, 2.5, "s");
+            target("50,000 x 2, restart with nothing changed", best(row.restarts).seconds, 2, "s");
+            target("50,000 x 2, writes of all such restarts", row.generations, 0, "");
+            target("50,000 x 2, longest transaction", row.changes.longest_transaction, 50, "ms");
+            target("50,000 x 2, another writer's longest wait", percentile(row.waits, 1), 50, "ms");
+        }
+        if (row.size.services == 100000) {
+            target("100,000 x 10, start", best(row.starts).seconds, 15, "s");
+            target("100,000 x 10, peak memory", best(row.starts).peak_mib, 400, "MiB");
+        }
+    }
+    target("one endpoint, p50, largest of all sizes", p50, 0.2, "ms");
+    target("one endpoint, p99, largest of all sizes", p99, 2, "ms");
+}
 
-// In a child, since it changes its network namespace; the figures come back through a pipe.
-ChangeTimes changes(const std::string& manifest, bool with_kernel) {
-    std::array<int, 2> pipe{};
-    if (::pipe(pipe.data()) < 0) return {};
-    const pid_t child = ::fork();
-    if (child == 0) {
-        ChangeTimes times;
-        enter_new_network();
-        auto begin = Clock::now();
-        auto set = source::ManifestSet::open(manifest);
-        auto delivery = set->load();
-        times.load = milliseconds_since(begin);
-        begin = Clock::now();
-        plan::Planner planner(net::Family::kIpv4, settings(), plan::nftables_profile(), {});
-        const auto first = planner.apply(delivery.changes);
-        times.plan = milliseconds_since(begin);
-        std::unique_ptr<dataplane::Dataplane> dataplane;
-        if (with_kernel) {
-            dataplane = std::move(*dataplane::nftables::mode().open(net::Family::kIpv4));
-            begin = Clock::now();
-            const auto done = dataplane->replace(planner.plan());
-            times.commit = milliseconds_since(begin);
-            if (!done) {
-                std::fprintf(stderr, "%s\n", done.error().message.c_str());
-                ::_exit(1);
-            }
-        }
-        std::vector<api::Change*> slices;
-        for (auto& change : delivery.changes)
-            if (change.key.kind == api::Kind::kEndpointSlice) slices.push_back(&change);
-        std::mt19937 random(1);
-        std::vector<double> total;
-        std::vector<double> planning;
-        for (int round = 0; round < kChanges; ++round) {
-            auto& slice = *slices[random() % slices.size()];
-            slice = replace_endpoint(slice, round, random);
-            begin = Clock::now();
-            const auto delta = planner.apply({slice});
-            planning.push_back(milliseconds_since(begin));
-            if (dataplane) {
-                const auto done = dataplane->apply(delta);
-                if (!done) {
-                    std::fprintf(stderr, "%s\n", done.error().message.c_str());
-                    ::_exit(1);
-                }
-            }
-            total.push_back(milliseconds_since(begin));
-        }
-        times.p50 = percentile(total, 0.5);
-        times.p99 = percentile(total, 0.99);
-        times.plan_p50 = percentile(planning, 0.5);
-        (void)!::write(pipe[1], &times, sizeof times);
-        ::_exit(0);
+void write_results(const std::string& path, const std::vector<Row>& rows) {
+    std::ofstream out(path);
+    out << "series,services,endpoints,seconds\n";
+    for (const auto& row : rows) {
+        const auto line = [&](const char* series, double seconds) {
+            out << fmt::format("{},{},{},{:.6g}\n", series, row.size.services, row.size.endpoints, seconds);
+        };
+        line("start", best(row.starts).seconds);
+        line("restart", best(row.restarts).seconds);
+        line("change", row.changes.change_p50 / 1000);
+        if (!row.peer) continue;
+        line("peer-start", row.peer->seconds);
+        line("peer-change", row.peer->change_milliseconds / 1000);
     }
-    ::close(pipe[1]);
-    ChangeTimes times;
-    const bool ok = ::read(pipe[0], &times, sizeof times) == static_cast<ssize_t>(sizeof times);
-    ::close(pipe[0]);
-    ::waitpid(child, nullptr, 0);
-    if (!ok) {
-        std::fprintf(stderr, "the measurement of changes failed\n");
-        std::exit(1);
+}
+
+void measure_planning(const std::filesystem::path& folder, bool quick) {
+    fmt::print("\nPlanning alone, one endpoint replaced\n\n");
+    double small = 0;
+    for (const int services : {100, quick ? 1000 : 100000}) {
+        const auto manifest = folder / "manifest.json";
+        write_manifest(manifest, {services, 5});
+        const auto figures = measure_changes(manifest, {}, With::kPlannerAlone);
+        if (small == 0) small = figures.change_plan_p50;
+        fmt::print("{} services: p50 {:.4f} ms, p99 {:.4f} ms, ratio to 100 services {:.1f}\n", with_commas(services),
+                   figures.change_plan_p50, figures.change_p99, figures.change_plan_p50 / small);
     }
-    return times;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc < 2) {
-        std::fprintf(stderr, "usage: bench_sync BINARY [--quick]\n");
+    const std::vector<std::string> arguments(argv + 1, argv + argc);
+    if (arguments.empty()) {
+        fmt::print(stderr, "usage: bench_sync BINARY [--quick] [--results FILE]\n");
         return 2;
     }
-    const std::string binary = argv[1];
-    const bool quick = argc > 2 && std::string(argv[2]) == "--quick";
+    const bool quick = std::find(arguments.begin(), arguments.end(), "--quick") != arguments.end();
+    const auto results = std::find(arguments.begin(), arguments.end(), "--results");
     const auto folder = std::filesystem::temp_directory_path() / fmt::format("ghostip-bench-{}", ::getpid());
     std::filesystem::create_directory(folder);
-    const auto manifest = (folder / "manifest.json").string();
-    const auto ruleset = (folder / "peer.nft").string();
 
-    fmt::print(
-        "services x endpoints | cold s | peak MiB | resident MiB | change p50 ms | p99 ms | decode ms | plan ms | "
-        "program ms | peer s | peer / ours\n");
-    fmt::print("---|---|---|---|---|---|---|---|---|---|---\n");
-    std::vector<Size> sizes{{1000, 10}, {10000, 5}, {50000, 2}};
-    if (quick) sizes = {{100, 5}};
-    for (const Size size : sizes) {
-        write_manifest(manifest, size);
-        write_peer_ruleset(ruleset, size);
-        const std::vector<std::string> once{
-            binary,   "proxy",          "--manifests",   manifest, "--hostname-override",
-            "node-0", "--cluster-cidr", "172.16.0.0/12", "--once"};
-        (void)run(once, 600);  // the first touch of kernel memory can be slow
-        std::vector<double> cold;
-        Finished last;
-        for (int i = 0; i < 3; ++i) {
-            last = run(once, 600);
-            if (!last.ok) {
-                std::fprintf(stderr, "ghostip proxy --once failed at %d x %d\n", size.services, size.endpoints);
-                return 1;
-            }
-            cold.push_back(last.seconds);
-        }
-        const double seconds = percentile(cold, 0.5);
-        const auto times = changes(manifest, true);
-        const long resident_kib = resident(binary, manifest);
-        const bool peer_can = size.services <= 10000;
-        const auto peer = peer_can ? run({"nft", "-f", ruleset}, kPeerLimitSeconds) : Finished{};
-        fmt::print("{} x {} | {:.2f} | {:.0f} | {:.0f} | {:.3f} | {:.3f} | {:.0f} | {:.0f} | {:.0f} | {} | {}\n",
-                   size.services, size.endpoints, seconds, static_cast<double>(last.peak_kib) / 1024,
-                   static_cast<double>(resident_kib) / 1024, times.p50, times.p99, times.load, times.plan, times.commit,
-                   peer.ok    ? fmt::format("{:.2f}", peer.seconds)
-                   : peer_can ? fmt::format("> {}", kPeerLimitSeconds)
-                              : "not tried",
-                   peer.ok ? fmt::format("{:.0f}", peer.seconds / seconds) : "-");
-        std::fflush(stdout);
-    }
-
-    fmt::print("\nplanning alone, one endpoint replaced:\n");
-    double small = 0;
-    for (const int services : {100, quick ? 1000 : 100000}) {
-        write_manifest(manifest, {services, 5});
-        const auto times = changes(manifest, false);
-        if (small == 0) small = times.plan_p50;
-        fmt::print("{} services: p50 {:.4f} ms, p99 {:.4f} ms, ratio to 100 services {:.1f}\n", services,
-                   times.plan_p50, times.p99, times.plan_p50 / small);
-        std::fflush(stdout);
-    }
+    std::vector<Size> sizes{{1000, 10}, {10000, 5}, {5000, 50}, {50000, 2}, {100000, 10}};
+    if (quick) sizes = {{100, 5}, {1000, 2}};
+    std::vector<Row> rows;
+    for (const Size size : sizes) rows.push_back(measure(arguments.front(), folder, size));
+    print_starts(rows);
+    print_restarts(rows);
+    print_changes(rows);
+    print_peers(rows);
+    print_targets(rows);
+    if (results != arguments.end() && results + 1 != arguments.end()) write_results(*(results + 1), rows);
+    measure_planning(folder, quick);
     std::filesystem::remove_all(folder);
-    return 0;
+    const bool wrote = std::any_of(rows.begin(), rows.end(), [](const auto& row) { return row.generations != 0; });
+    if (wrote) fmt::print(stderr, "a restart with nothing changed wrote to the kernel\n");
+    return wrote ? 1 : 0;
 }
