@@ -147,8 +147,9 @@ void Proxier::tick(Time now) {
     if (!reconcile_at_) repair(now);
     if (started_ && !looking_ && now >= check_at_) {
         looking_ = true;
-        background_.run(
-            [look = dataplane_->look(planner_->plan()), answer = answers_.sight, family = family_] { answer(family, look()); });
+        background_.run([look = dataplane_->look(planner_->plan()), answer = answers_.sight, family = family_] {
+            answer(family, look());
+        });
     }
     for (const auto& line : guard_.take_lines()) log::write(line.level, line.text);
     update_metrics();
