@@ -31,10 +31,9 @@
 #include "net/address.h"
 #include "support/namespace.h"
 
+namespace ghostip::bench {
 namespace {
 
-using namespace ghostip;
-using namespace ghostip::bench;
 using testnet::Namespace;
 
 constexpr int kRounds = 4000;
@@ -115,10 +114,9 @@ class Net {
 };
 
 // The Services of one size class stand at both ends.
-int pool_of(int service, int services) {
-    const auto classes = static_cast<int>(kPoolSizes.size());
-    if (service < classes) return kPoolSizes[static_cast<std::size_t>(service)];
-    if (service >= services - classes) return kPoolSizes[static_cast<std::size_t>(service - services + classes)];
+int pool_of(std::size_t service, std::size_t services) {
+    if (service < kPoolSizes.size()) return kPoolSizes[service];
+    if (service + kPoolSizes.size() >= services) return kPoolSizes[service + kPoolSizes.size() - services];
     return kUsualPool;
 }
 
@@ -128,7 +126,7 @@ std::vector<Target> write_world(const std::filesystem::path& manifest, int servi
     std::array<std::vector<Target>, 2> ends;
     int endpoint = 0;
     for (int s = 0; s < services; ++s) {
-        const int pool = pool_of(s, services);
+        const int pool = pool_of(static_cast<std::size_t>(s), static_cast<std::size_t>(services));
         writer.add({s, endpoint, pool});
         const auto classes = static_cast<int>(kPoolSizes.size());
         if (s < classes || s >= services - classes) {
@@ -190,9 +188,7 @@ void report(const std::vector<Target>& targets, int services, int rounds) {
     fmt::print("last - endpoint itself, largest | {:.1f} us | 15 us | {}\n", extra, extra <= 15 ? "reached" : "missed");
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
     if (argc < 2) {
         fmt::print(stderr, "usage: bench_connect BINARY [--quick]\n");
         return 2;
@@ -211,3 +207,8 @@ int main(int argc, char** argv) {
     report(targets, services, rounds);
     return 0;
 }
+
+}  // namespace
+}  // namespace ghostip::bench
+
+int main(int argc, char** argv) { return ghostip::bench::run(argc, argv); }

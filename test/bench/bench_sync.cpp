@@ -30,10 +30,8 @@
 #include "bench/world.h"
 #include "kernel/nft/generation.h"
 
+namespace ghostip::bench {
 namespace {
-
-using namespace ghostip;
-using namespace ghostip::bench;
 
 constexpr int kRuns = 3;
 constexpr int kMore = 1000;  // services added
@@ -55,6 +53,7 @@ const ProxyFigures& best(const std::vector<ProxyFigures>& runs) {
 }
 double median_seconds(const std::vector<ProxyFigures>& runs) {
     std::vector<double> seconds;
+    seconds.reserve(runs.size());
     for (const auto& run : runs) seconds.push_back(run.seconds);
     return median(seconds);
 }
@@ -213,9 +212,7 @@ void measure_planning(const std::filesystem::path& folder, bool quick) {
     }
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
     const std::vector<std::string> arguments(argv + 1, argv + argc);
     if (arguments.empty()) {
         fmt::print(stderr, "usage: bench_sync BINARY [--quick] [--results FILE]\n");
@@ -229,6 +226,7 @@ int main(int argc, char** argv) {
     std::vector<Size> sizes{{1000, 10}, {10000, 5}, {5000, 50}, {50000, 2}, {100000, 10}};
     if (quick) sizes = {{100, 5}, {1000, 2}};
     std::vector<Row> rows;
+    rows.reserve(sizes.size());
     for (const Size size : sizes) rows.push_back(measure(arguments.front(), folder, size));
     print_starts(rows);
     print_restarts(rows);
@@ -242,3 +240,8 @@ int main(int argc, char** argv) {
     if (wrote) fmt::print(stderr, "a restart with nothing changed wrote to the kernel\n");
     return wrote ? 1 : 0;
 }
+
+}  // namespace
+}  // namespace ghostip::bench
+
+int main(int argc, char** argv) { return ghostip::bench::run(argc, argv); }

@@ -485,7 +485,7 @@ void ProbeEngine::answer_sctp(Handle& raw, const sctp::Packet& init, const net::
     ack.verification_tag = init.initiate_tag;
     ack.initiate_tag = init.initiate_tag;
     ack.chunk = sctp::Chunk::kInitAck;
-    ack.cookie.assign(cookie.begin(), cookie.end());
+    ack.cookie = std::string(cookie.begin(), cookie.end());
     const auto bytes = ack.encode();
     send_from(raw.fd.get(), bytes.data(), bytes.size(), to, SocketAddress(from, 0), 0);
 }
