@@ -17,6 +17,8 @@ class PackedElements final : public ElementSink {
   public:
     void add(const SetRef& set, std::span<const std::uint8_t> key, std::span<const std::uint8_t> data) override;
     [[nodiscard]] std::map<SetRef, kernel::nft::Elements>& sets() { return sets_; }
+    // Room for so many bytes in one set.
+    void reserve(const SetRef& set, std::size_t bytes) { sets_[set].bytes.reserve(bytes); }
 
   private:
     std::map<SetRef, kernel::nft::Elements> sets_;

@@ -35,16 +35,6 @@ plan::Endpoint endpoint_from(Bytes bytes, net::Family family) {
     return endpoint;
 }
 
-// How many elements the plan has in a map of endpoints.
-std::size_t endpoints_of(const plan::Plan& plan, Lane lane) {
-    std::size_t count = 0;
-    for (const auto& [name, service_port] : plan.service_ports)
-        for (const auto& destination : service_port->destinations)
-            for (const auto& candidate : lanes_of(destination))
-                if (candidate && candidate->lane == lane) count += service_port->pool(candidate->scope).size();
-    return count;
-}
-
 // How many slots a class makes packets look at, for the destinations of the plan and for those that are in a class.
 std::map<std::string, std::uint32_t> reachable_slots(const plan::Plan& plan, const Observed& observed, Lane lane) {
     std::map<std::string, std::uint32_t> slots;
@@ -70,6 +60,7 @@ Result<Elements> look_up_slots(kernel::nft::Kernel& kernel, const plan::Plan& pl
     const auto set = declare(endpoints);
     Elements keys{set.name, static_cast<std::uint16_t>(fields_size(set.key, plan.family)), 0, {}};
     Elements all{set.name, keys.key_bytes, static_cast<std::uint16_t>(fields_size(set.data, plan.family)), {}};
+    all.bytes.reserve(endpoints_of(plan, endpoints.lane) * all.stride());  // there can be a million
     const auto ask = [&]() -> Result<void> {
         ASSIGN_OR_RETURN(const auto found, kernel.look_up(table(plan.family), set, keys));
         all.bytes.insert(all.bytes.end(), found.bytes.begin(), found.bytes.end());
@@ -88,6 +79,15 @@ Result<Elements> look_up_slots(kernel::nft::Kernel& kernel, const plan::Plan& pl
 }
 
 }  // namespace
+
+std::size_t endpoints_of(const plan::Plan& plan, Lane lane) {
+    std::size_t count = 0;
+    for (const auto& [name, service_port] : plan.service_ports)
+        for (const auto& destination : service_port->destinations)
+            for (const auto& candidate : lanes_of(destination))
+                if (candidate && candidate->lane == lane) count += service_port->pool(candidate->scope).size();
+    return count;
+}
 
 Result<std::optional<Observed>> observe(kernel::nft::Kernel& kernel, const plan::Plan& plan, std::size_t largest_dump) {
     const auto family = plan.family;

@@ -28,6 +28,8 @@ struct Observed {
 // there is no table.
 [[nodiscard]] Result<std::optional<Observed>> observe(kernel::nft::Kernel& kernel, const plan::Plan& plan,
                                                       std::size_t largest_dump);
+// How many elements the plan has in the map of endpoints of a lane.
+[[nodiscard]] std::size_t endpoints_of(const plan::Plan& plan, Lane lane);
 // Is the set there as declared? The comment does not matter.
 [[nodiscard]] bool is_declared(const kernel::nft::Contents& contents, const kernel::nft::Set& set);
 // The classes of this layout that have their sets there: what this program made, or an earlier run of it.

@@ -168,6 +168,13 @@ void render_everything(const plan::Plan& plan, const SlotOrders& slots, ElementS
 
 std::map<SetRef, Elements> expected_elements(const plan::Plan& plan, const SlotOrders& slots) {
     PackedElements expected;
+    for (const Lane lane : kLanes) {
+        const SetRef endpoints{SetRole::kEndpoints, lane};
+        const auto declared = declare(endpoints);
+        if (const auto count = endpoints_of(plan, lane); count != 0)
+            expected.reserve(
+                endpoints, count * (fields_size(declared.key, plan.family) + fields_size(declared.data, plan.family)));
+    }
     render_everything(plan, slots, expected);
     return std::move(expected.sets());
 }
