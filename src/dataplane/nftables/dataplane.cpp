@@ -73,6 +73,7 @@ Result<void> NftablesDataplane::write(const plan::Delta& delta, Start start, Out
     std::map<std::size_t, Pending> pending;  // by tag; those that are not written yet
     PieceWriter writer(*kernel_, table(family_), limits_.elements_at_once, Mismatch::kError, outcome,
                        [&](const Piece& piece, const Error* refusal) {
+                           if (piece.tag == kShared && piece.size() != 0) conclude_shared(piece, refusal, outcome);
                            const auto found = pending.find(piece.tag);
                            if (found == pending.end()) return;
                            conclude(found->second, refusal, outcome);
@@ -214,8 +215,20 @@ void NftablesDataplane::conclude(const Pending& pending, const Error* refusal, O
     }
 }
 
+void NftablesDataplane::conclude_shared(const Piece& piece, const Error* refusal, Outcome& outcome) {
+    if (refusal == nullptr && state_.shared_aside.empty()) return;  // almost always
+    const std::string text = text_of(piece, family_);
+    if (refusal == nullptr) {
+        state_.shared_aside.erase(text);
+        return;
+    }
+    state_.shared_aside[text] = refusal->message;
+    outcome.set_aside.push_back({text, refusal->message});
+}
+
 std::vector<SetAside> NftablesDataplane::set_aside() const {
     std::vector<SetAside> list;
+    for (const auto& [what, reason] : state_.shared_aside) list.push_back({what, reason});
     for (const auto& [name, aside] : state_.aside) list.push_back({name.text(), aside.reason});
     std::sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.object < b.object; });
     return list;

@@ -56,6 +56,8 @@ class NftablesDataplane final : public Dataplane {
         std::map<std::string, kernel::nft::Set> sets;
         SlotOrders slots;
         std::unordered_map<plan::ServicePortName, Aside> aside;
+        // Refused without being one service port's (a cluster IP, a hairpin, an address): what, and why.
+        std::map<std::string, std::string> shared_aside;
     };
     // A piece of a delta on its way into the kernel.
     struct Pending {
@@ -70,6 +72,7 @@ class NftablesDataplane final : public Dataplane {
     [[nodiscard]] Piece stage_service_ports(Pending& pending);
     [[nodiscard]] Elements elements_before(const plan::ServicePortChange& change) const;
     void conclude(const Pending& pending, const Error* refusal, Outcome& outcome);
+    void conclude_shared(const Piece& piece, const Error* refusal, Outcome& outcome);
     [[nodiscard]] Result<void> write_shared(const plan::Delta& delta, bool front, PieceWriter& writer) const;
 
     [[nodiscard]] Result<void> start_anew(const plan::Plan& plan, Outcome& outcome);
@@ -81,6 +84,7 @@ class NftablesDataplane final : public Dataplane {
     };
     [[nodiscard]] Result<void> settle(const plan::Plan& plan, const Observed& observed, Look look, const Focus& focus,
                                       Mismatch mismatch, Outcome& outcome);
+    [[nodiscard]] Result<void> write_structure(const Repair& repair, Outcome& outcome);
     [[nodiscard]] Result<void> replace_at_once(const plan::Plan& plan, Outcome& outcome);
     void remember_refusal(const plan::Plan& plan, const SlotOrders& slots, const Piece& piece, const Error& refusal,
                           std::unordered_map<plan::ServicePortName, Aside>& aside, Outcome& outcome) const;

@@ -3,6 +3,8 @@
 #include <unordered_set>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "dataplane/nftables/dataplane.h"
 #include "dataplane/nftables/drift.h"
 #include "dataplane/nftables/stuck_clients.h"
@@ -53,6 +55,19 @@ kernel::nft::Elements none_of(const SetRef& set, net::Family family) {
             {}};
 }
 
+// The slots that a running process believes in, as far as they fit the plan: after a refusal they are those of the pool
+// before.
+SlotOrders orders_for(const plan::Plan& plan, const SlotOrders& known) {
+    SlotOrders orders;
+    for (const auto& [name, slots] : known) {
+        const auto found = plan.service_ports.find(name);
+        if (found == plan.service_ports.end()) continue;
+        orders.emplace(name, ServicePortSlots{assign_slots(slots.cluster, found->second->cluster),
+                                              assign_slots(slots.local, found->second->local)});
+    }
+    return orders;
+}
+
 const kernel::nft::Elements& elements_in(const std::map<SetRef, kernel::nft::Elements>& sets, const SetRef& set,
                                          const kernel::nft::Elements& none) {
     const auto found = sets.find(set);
@@ -77,7 +92,7 @@ Result<Outcome> NftablesDataplane::reconcile(const plan::Plan& plan) {
 
 Result<Outcome> NftablesDataplane::repair(const plan::Plan& plan, std::span<const ForeignWrite> writes) {
     const Suspicion suspicion = suspicion_of(writes, family_);
-    if (suspicion.everything || state_.chains.empty()) return reconcile(plan);
+    if (suspicion.everything || state_.chains.empty() || !state_.aside.empty()) return reconcile(plan);
     Outcome outcome;
     Observed observed;
     if (suspicion.structure) {
@@ -87,7 +102,7 @@ Result<Outcome> NftablesDataplane::repair(const plan::Plan& plan, std::span<cons
             if (!is_declared(*contents, set)) return reconcile(plan);
         observed.structure = std::move(*contents);
     } else {
-        observed.structure = {state_.chains, state_.sets};
+        observed.structure = {state_.chains, state_.sets, 0};
     }
     for (const auto& [ref, keys] : suspicion.focus) {
         if (!state_.sets.contains(set_name(ref))) continue;
@@ -114,7 +129,8 @@ Result<Outcome> NftablesDataplane::check(const plan::Plan& plan, const Sight& si
     Outcome outcome;
     ASSIGN_OR_RETURN(auto contents, kernel_->contents(table(family_)));
     if (!contents) return reconcile(plan);
-    Observed observed{std::move(*contents), (*seen)->elements, false};
+    Observed observed{std::move(*contents), (*seen)->elements, {}, false};
+    ASSIGN_OR_RETURN(observed.catch_alls, find_catch_alls(*kernel_, family_, observed.structure));
     const auto result = settle(plan, observed, Look::kRunning, {}, Mismatch::kError, outcome);
     if (!result && is_mismatch(result.error())) return reconcile(plan);
     if (!result) return result.error();
@@ -141,7 +157,11 @@ Result<void> NftablesDataplane::settle(const plan::Plan& plan, const Observed& o
     outcome.differences = repair.differences;
     if (repair.impossible) return replace_at_once(plan, outcome);
 
-    const SlotOrders slots = look == Look::kFresh ? adopt_slots(observed, plan) : state_.slots;
+    for (const auto& ref : observed.catch_alls) {
+        note_difference(repair, fmt::format("{} has an element for everything", set_name(ref)));
+        repair.before.emplace_back(kernel::nft::DeleteCatchAll{set_name(ref)});
+    }
+    const SlotOrders slots = look == Look::kFresh ? adopt_slots(observed, plan) : orders_for(plan, state_.slots);
     std::map<SetRef, kernel::nft::Elements> expected;
     if (look == Look::kPlaces) {
         FocusSink sink(focus);
@@ -167,21 +187,27 @@ Result<void> NftablesDataplane::settle(const plan::Plan& plan, const Observed& o
     outcome.differences = repair.differences;
 
     std::unordered_map<plan::ServicePortName, Aside> aside;
+    if (look != Look::kPlaces) state_.shared_aside.clear();
     if (look == Look::kPlaces) aside = state_.aside;
+    std::map<std::string, std::string> refused;
     PieceWriter writer(*kernel_, table(family_), limits_.elements_at_once, mismatch, outcome,
                        [&](const Piece& piece, const Error* refusal) {
-                           if (refusal != nullptr) remember_refusal(plan, slots, piece, *refusal, aside, outcome);
+                           if (refusal == nullptr) return;
+                           if (!destination_of(piece, family_)) refused[text_of(piece, family_)] = refusal->message;
+                           remember_refusal(plan, slots, piece, *refusal, aside, outcome);
                        });
     writer.first(std::move(repair.before));
     for (auto& [key, piece] : pieces) RETURN_IF_ERROR(writer.add(std::move(piece)));
-    RETURN_IF_ERROR(writer.finish(repair.after));
+    RETURN_IF_ERROR(writer.finish());
+    RETURN_IF_ERROR(write_structure(repair, outcome));
 
     if (look == Look::kFresh) {
-        state_ = State{plan.node, classes, {}, {}, slots, {}};
+        state_ = State{plan.node, classes, {}, {}, slots, {}, std::move(state_.shared_aside)};
         for (const auto& chain : wanted.chains) state_.chains[chain.name] = chain;
         for (const auto& set : wanted.sets) state_.sets[set.name] = set;
     }
     state_.aside = std::move(aside);
+    state_.shared_aside.merge(refused);
     return {};
 }
 
@@ -216,7 +242,23 @@ void NftablesDataplane::remember_refusal(const plan::Plan& plan, const SlotOrder
         outcome.set_aside.push_back({name.text(), refusal.message});
         return;
     }
-    outcome.set_aside.push_back({key ? key->text() : "an address of this node or of a Service", refusal.message});
+    outcome.set_aside.push_back({text_of(piece, family_), refusal.message});
+}
+
+// The rules that differ, and the removal of what is not ours. Should the kernel not let go of something that others
+// put there, our own rules do not wait for that.
+Result<void> NftablesDataplane::write_structure(const Repair& repair, Outcome& outcome) {
+    if (repair.after.empty()) return {};
+    const auto all = kernel_->commit({table(family_), repair.after});
+    if (all) ++outcome.transactions;
+    if (all || repair.needed.size() == repair.after.size() || !is_refusal(all.error().code)) return all;
+    if (!repair.needed.empty()) {
+        RETURN_IF_ERROR(kernel_->commit({table(family_), repair.needed}));
+        ++outcome.transactions;
+    }
+    state_.shared_aside["what others put into the table"] = all.error().message;
+    outcome.set_aside.push_back({"what others put into the table", all.error().message});
+    return {};
 }
 
 // Everything in one transaction: long, but whole. Clients that stick to an endpoint are carried over.
@@ -226,7 +268,7 @@ Result<void> NftablesDataplane::replace_at_once(const plan::Plan& plan, Outcome&
     for (auto& elements : clients) batch.operations.emplace_back(AddElements{std::move(elements)});
     RETURN_IF_ERROR(kernel_->commit(batch));
     ++outcome.transactions;
-    state_ = State{plan.node, classes_of(plan), {}, {}, {}, {}};
+    state_ = State{plan.node, classes_of(plan), {}, {}, {}, {}, {}};
     for (auto& chain : render_structure({family_, plan.node, state_.classes}).chains)
         state_.chains[chain.name] = std::move(chain);
     for (auto& set : render_structure({family_, plan.node, state_.classes}).sets)

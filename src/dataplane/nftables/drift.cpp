@@ -66,7 +66,9 @@ class NftDriftWatch final : public DriftWatch {
 void add_key(const Touched& touched, net::Family family, Suspicion& suspicion) {
     const auto ref = parse_set_name(touched.set);
     // A set of another layout, or one that rules write to: its elements say nothing about the plan.
-    if (!ref || ref->role == SetRole::kStuck) return;
+    if (!ref) return;
+    if (touched.key.empty()) suspicion.everything = true;  // the element for every key; no look-up shows it
+    if (ref->role == SetRole::kStuck) return;
     const auto set = declare(*ref);
     const auto key_bytes = fields_size(set.key, family);
     if (touched.key.size() != key_bytes) return;

@@ -80,6 +80,9 @@ TEST(Drift, WhereToLook) {
         write.*member = true;
         EXPECT_TRUE(suspicion_of(told(write), net::Family::kIpv4).everything);
     }
+    ForeignWrite for_all = elements;
+    for_all.elements[0].key.clear();
+    EXPECT_TRUE(suspicion_of(told(for_all), net::Family::kIpv4).everything);
     ForeignWrite rules;
     rules.structure = true;
     EXPECT_TRUE(suspicion_of(told(rules), net::Family::kIpv4).structure);

@@ -95,6 +95,7 @@ Result<std::optional<Observed>> observe(kernel::nft::Kernel& kernel, const plan:
     if (!contents) return std::optional<Observed>();
     Observed observed;
     observed.structure = std::move(*contents);
+    ASSIGN_OR_RETURN(observed.catch_alls, find_catch_alls(kernel, family, observed.structure));
     std::vector<SetRef> looked_up;
     for (const auto& [name, set] : observed.structure.sets) {
         const auto ref = parse_set_name(name);
@@ -116,6 +117,18 @@ Result<std::optional<Observed>> observe(kernel::nft::Kernel& kernel, const plan:
         ASSIGN_OR_RETURN(observed.elements[ref], look_up_slots(kernel, plan, observed, ref));
     }
     return std::optional(std::move(observed));
+}
+
+Result<std::set<SetRef>> find_catch_alls(kernel::nft::Kernel& kernel, net::Family family,
+                                         const kernel::nft::Contents& contents) {
+    std::set<SetRef> found;
+    for (const auto& [name, set] : contents.sets) {
+        const auto ref = parse_set_name(name);
+        if (!ref || !is_declared(contents, declare(*ref))) continue;
+        ASSIGN_OR_RETURN(const bool has, kernel.has_catch_all(table(family), declare(*ref)));
+        if (has) found.insert(*ref);
+    }
+    return found;
 }
 
 bool is_declared(const kernel::nft::Contents& contents, const kernel::nft::Set& set) {

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,8 @@ struct Observed {
     kernel::nft::Contents structure;
     // Of all sets that are declared as this layout declares them, but for those that rules write to.
     std::map<SetRef, kernel::nft::Elements> elements;
+    // Sets with an element that matches every key, which is somebody else's.
+    std::set<SetRef> catch_alls;
     // False: something changed while elements were read, so some may be missing and some gone by now.
     bool consistent = true;
 };
@@ -28,6 +31,9 @@ struct Observed {
 // there is no table.
 [[nodiscard]] Result<std::optional<Observed>> observe(kernel::nft::Kernel& kernel, const plan::Plan& plan,
                                                       std::size_t largest_dump);
+// Of the sets of this layout that are there.
+[[nodiscard]] Result<std::set<SetRef>> find_catch_alls(kernel::nft::Kernel& kernel, net::Family family,
+                                                       const kernel::nft::Contents& contents);
 // How many elements the plan has in the map of endpoints of a lane.
 [[nodiscard]] std::size_t endpoints_of(const plan::Plan& plan, Lane lane);
 // Is the set there as declared? The comment does not matter.

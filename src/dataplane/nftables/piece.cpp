@@ -6,6 +6,10 @@
 #include <optional>
 #include <utility>
 
+#include <fmt/format.h>
+
+#include "dataplane/nftables/element_text.h"
+
 namespace ghostip::dataplane::nftables {
 
 using kernel::nft::AddElements;
@@ -16,7 +20,14 @@ using kernel::nft::Refusal;
 
 namespace {
 
-// An error that says something about what was written, not about the state of the machine.
+bool is_mismatch(int code) { return code == ENOENT || code == EEXIST; }
+
+void append(std::vector<Operation>& to, const std::vector<Operation>& from) {
+    to.insert(to.end(), from.begin(), from.end());
+}
+
+}  // namespace
+
 bool is_refusal(int code) {
     switch (code) {
         case 0:       // no errno value: the kernel did not answer
@@ -27,19 +38,22 @@ bool is_refusal(int code) {
         case EAGAIN:
         case EPERM:  // these concern everything
         case EMSGSIZE:
+        case EIO:
+        case EBADMSG:
+        case ECONNREFUSED:
         case ENFILE:  // a set is full, which ours never are: somebody declared it
             return false;
         default: return true;
     }
 }
 
-bool is_mismatch(int code) { return code == ENOENT || code == EEXIST; }
-
-void append(std::vector<Operation>& to, const std::vector<Operation>& from) {
-    to.insert(to.end(), from.begin(), from.end());
+std::string text_of(const Piece& piece, net::Family family) {
+    if (piece.size() == 0) return "nothing";
+    const auto& element = piece.added.empty() ? piece.deleted.front() : piece.added.front();
+    std::vector<std::uint8_t> bytes(element.key().begin(), element.key().end());
+    bytes.insert(bytes.end(), element.data().begin(), element.data().end());
+    return fmt::format("{} {}", set_name(element.set), element_text(element.set, bytes, family));
 }
-
-}  // namespace
 
 struct PieceWriter::Built {
     Batch batch;

@@ -40,6 +40,11 @@ struct Limits {
     std::size_t largest_dump = kLargestDump;
 };
 
+// An error that says something about what was written, not about the state of the machine.
+[[nodiscard]] bool is_refusal(int code);
+// The first element of a piece: "cluster-ips 10.96.0.1".
+[[nodiscard]] std::string text_of(const Piece& piece, net::Family family);
+
 // Writes pieces in as few transactions as their size allows. Each piece is reported once: as landed, or as refused with
 // the kernel's error. Refusals that are nobody's fault (no memory, buffers, busy) end the writing with that error.
 class PieceWriter {

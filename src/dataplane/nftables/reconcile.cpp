@@ -13,6 +13,7 @@ namespace ghostip::dataplane::nftables {
 using kernel::nft::AddChain;
 using kernel::nft::AddRule;
 using kernel::nft::AddSet;
+using kernel::nft::AddTable;
 using kernel::nft::Chain;
 using kernel::nft::Contents;
 using kernel::nft::DeleteChain;
@@ -48,40 +49,59 @@ void add_missing_chains(const Contents& there, const Structure& wanted, Repair& 
     for (const auto* chain : hidden) add_rules(*chain, repair.before);
 }
 
-void rewrite_chains(const Contents& there, const Structure& wanted, Repair& repair) {
+// What is written in the last transaction, in phases: chains and sets refer to each other.
+struct Last {
+    std::vector<Operation> flush;
+    std::vector<Operation> remove;  // sets first: their elements may refer to chains
+    std::vector<Operation> add;
+    std::vector<Operation> fill;
+};
+
+void rewrite_chains(const Contents& there, const Structure& wanted, Repair& repair, Last& last) {
     for (const auto& chain : wanted.chains) {
         const auto known = there.chains.find(chain.name);
-        if (known == there.chains.end() || kernel::nft::same_in_kernel(known->second, chain)) continue;
-        note_difference(repair, fmt::format("chain {} has other rules", chain.name));
-        repair.after.emplace_back(FlushChain{chain.name});
-        add_rules(chain, repair.after);
-    }
-    for (const auto& chain : wanted.chains) {
-        if (!chain.base || there.chains.contains(chain.name)) continue;
-        repair.after.emplace_back(AddChain{chain.name, chain.base});
-        add_rules(chain, repair.after);
+        const bool missing = known == there.chains.end();
+        if (missing && !chain.base) continue;  // filled before
+        if (!missing && kernel::nft::same_in_kernel(known->second, chain)) continue;
+        if (!missing) {
+            const bool other_place = known->second.base != chain.base;
+            note_difference(repair, fmt::format("chain {} has {}", chain.name,
+                                                other_place ? "another hook, priority or policy" : "other rules"));
+            last.flush.emplace_back(FlushChain{chain.name});
+            if (other_place) {
+                last.remove.emplace_back(DeleteChain{chain.name});
+                last.add.emplace_back(AddChain{chain.name, chain.base});
+            }
+        } else {
+            last.add.emplace_back(AddChain{chain.name, chain.base});
+        }
+        add_rules(chain, last.fill);
     }
 }
 
-void remove_what_nobody_needs(const Contents& there, const Structure& wanted, Repair& repair) {
+// What others added, or an older version left.
+void remove_what_nobody_needs(const Contents& there, const Structure& wanted, Repair& repair, Last& last) {
     std::set<std::string> chains;
     std::set<std::string> sets;
     for (const auto& chain : wanted.chains) chains.insert(chain.name);
     for (const auto& set : wanted.sets) sets.insert(set.name);
-    std::vector<std::string> extra;
-    for (const auto& [name, chain] : there.chains)
-        if (!chains.contains(name)) extra.push_back(name);
-    // They may refer to each other.
-    for (const auto& name : extra) {
-        note_difference(repair, fmt::format("chain {} is not ours", name));
-        repair.after.emplace_back(FlushChain{name});
-    }
-    for (const auto& name : extra) repair.after.emplace_back(DeleteChain{name});
     for (const auto& [name, set] : there.sets) {
         if (sets.contains(name)) continue;
         note_difference(repair, fmt::format("set {} is not ours", name));
-        repair.after.emplace_back(DeleteSet{name});
+        last.remove.emplace_back(DeleteSet{name});
     }
+    for (const auto& [name, chain] : there.chains) {
+        if (chains.contains(name)) continue;
+        note_difference(repair, fmt::format("chain {} is not ours", name));
+        last.flush.emplace_back(FlushChain{name});
+        last.remove.emplace_back(DeleteChain{name});
+    }
+}
+
+std::vector<Operation> in_order(Last last) {
+    std::vector<Operation> all = std::move(last.flush);
+    for (auto* phase : {&last.remove, &last.add, &last.fill}) all.insert(all.end(), phase->begin(), phase->end());
+    return all;
 }
 
 ElementList::Element element_from(const SetRef& set, const Elements& elements, std::size_t index) {
@@ -111,12 +131,6 @@ void note_difference(Repair& repair, const std::string& text) {
 }
 
 void compare_structure(const Contents& there, const Structure& wanted, Repair& repair) {
-    for (const auto& chain : wanted.chains) {
-        const auto known = there.chains.find(chain.name);
-        if (known == there.chains.end() || known->second.base == chain.base) continue;
-        note_difference(repair, fmt::format("chain {} has another hook, priority or policy", chain.name));
-        repair.impossible = true;
-    }
     for (const auto& set : wanted.sets) {
         if (is_declared(there, set)) continue;
         const bool missing = !there.sets.contains(set.name);
@@ -126,8 +140,16 @@ void compare_structure(const Contents& there, const Structure& wanted, Repair& r
     }
     if (repair.impossible) return;
     add_missing_chains(there, wanted, repair);
-    rewrite_chains(there, wanted, repair);
-    remove_what_nobody_needs(there, wanted, repair);
+    Last needed;
+    if (there.flags != 0) {
+        note_difference(repair, "the table is asleep, or has other flags");
+        needed.flush.emplace_back(AddTable{});
+    }
+    rewrite_chains(there, wanted, repair, needed);
+    Last all = needed;
+    remove_what_nobody_needs(there, wanted, repair, all);
+    repair.needed = in_order(std::move(needed));
+    repair.after = in_order(std::move(all));
 }
 
 SlotOrders adopt_slots(const Observed& observed, const plan::Plan& plan) {

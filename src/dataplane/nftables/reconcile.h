@@ -28,12 +28,13 @@ using SlotOrders = std::unordered_map<plan::ServicePortName, ServicePortSlots>;
 using Focus = std::map<SetRef, kernel::nft::Elements>;
 
 struct Repair {
-    // Something that is there cannot be turned into what should be there (a set of another type, a chain of another
-    // hook): the table has to be made anew.
+    // Something that is there cannot be turned into what should be there (a set of another type): the table has to be
+    // made anew.
     bool impossible = false;
     std::vector<kernel::nft::Operation> before;
     std::vector<Piece> pieces;
     std::vector<kernel::nft::Operation> after;
+    std::vector<kernel::nft::Operation> needed;  // `after` without the removal of what is not ours
     std::uint64_t differences = 0;
     std::vector<std::string> examples;
 

@@ -238,9 +238,6 @@ TEST(Restart, WhatCannotBeTurnedIsMadeAnewInOneStep) {
     const Case cases[] = {
         {"a set of another type", AddSet{{.name = "cluster-ips", .key = {kernel::nft::Field::kPort}}}},
         {"a set with a limit", AddSet{{.name = "cluster-ips", .key = {kernel::nft::Field::kAddress}, .size = 9}}},
-        {"a chain of another priority",
-         AddChain{"nat-output", kernel::nft::BaseChain{kernel::nft::ChainType::kNat, kernel::nft::Hook::kOutput, 7}}},
-        {"a plain chain", AddChain{"nat-output", std::nullopt}},
     };
     for (const auto& c : cases) {
         OnTwin place(net::Family::kIpv4, Limits{40});
@@ -298,6 +295,38 @@ TEST(Restart, LargeMapsAreLookedUp) {
     EXPECT_EQ(outcome->differences, 2U + 1U + 1U + 10U + 1U + 1U);
     EXPECT_EQ(comparable(next.state()), comparable(freshly_replaced(planner.plan())));
     EXPECT_THAT(broken_pools(next.state()), IsEmpty());
+}
+
+// A chain at another place, or a table that sleeps, is put right where it is.
+TEST(Restart, ChainsAtAnotherPlaceAndASleepingTable) {
+    const Cluster cluster;
+    const auto fresh = freshly_replaced(cluster.plan());
+    struct Case {
+        const char* name;
+        std::vector<Operation> odd;
+        const char* example;
+    };
+    const Case cases[] = {
+        {"another priority",
+         {FlushChain{"nat-output"}, kernel::nft::DeleteChain{"nat-output"},
+          AddChain{"nat-output", kernel::nft::BaseChain{kernel::nft::ChainType::kNat, kernel::nft::Hook::kOutput, 7}}},
+         "chain nat-output has another hook, priority or policy"},
+        {"a plain chain",
+         {FlushChain{"nat-output"}, kernel::nft::DeleteChain{"nat-output"}, AddChain{"nat-output", std::nullopt}},
+         "chain nat-output has another hook, priority or policy"},
+        {"asleep", {AddTable{1}}, "the table is asleep"},
+    };
+    for (const auto& c : cases) {
+        OnTwin place(net::Family::kIpv4);
+        ASSERT_TRUE(place.reconcile(cluster.plan()));
+        ASSERT_TRUE(place.twin.written_by_another({place.table, c.odd})) << c.name;
+        const auto outcome = place.reconcile(cluster.plan());
+        ASSERT_TRUE(outcome) << c.name << ": " << outcome.error().message;
+        EXPECT_EQ(outcome->transactions, 1U) << c.name;
+        EXPECT_EQ(outcome->elements_added, 0U) << c.name;
+        EXPECT_THAT(outcome->examples, Contains(HasSubstr(c.example))) << c.name;
+        EXPECT_EQ(place.state(), fresh) << c.name;
+    }
 }
 
 // Dumps are interrupted whenever anybody writes to any table; what they seem to show is looked up before it is
@@ -508,6 +537,43 @@ TEST(Refusal, TroubleOfTheMachineIsNobodysFault) {
         ASSERT_TRUE(place.reconcile(cluster.plan()));
         EXPECT_EQ(comparable(place.state()), comparable(freshly_replaced(cluster.plan())));
     }
+}
+
+// Looking at everything does not take a refused change for landed.
+TEST(Refusal, ACheckTriesAgain) {
+    Cluster cluster;
+    OnTwin place(net::Family::kIpv4);
+    ASSERT_TRUE(place.reconcile(cluster.plan()));
+    ASSERT_TRUE(place.apply(cluster.planner.apply({put(endpoints(9, {2, 3, 4}))})));  // an order of its own
+    place.twin.refuse(bytes_of(destination(9)), EINVAL);
+    place.twin.refuse(bytes_of(destination(9, 81)), EINVAL);
+    const auto refused = place.apply(cluster.planner.apply({put(endpoints(9, {3, 4, 5}))}));
+    ASSERT_TRUE(refused);
+    EXPECT_THAT(place.dataplane.set_aside(), SizeIs(2));
+    place.twin.refuse_nothing();
+    const auto outcome = place.dataplane.check(cluster.plan(), *place.dataplane.look(cluster.plan())());
+    ASSERT_TRUE(outcome);
+    EXPECT_GT(outcome->differences, 0U);
+    EXPECT_THAT(place.dataplane.set_aside(), IsEmpty());
+    EXPECT_EQ(comparable(place.state()), comparable(freshly_replaced(cluster.plan())));
+}
+
+// What is no service port's own is named as well, at a change and at a start, and lands when it can.
+TEST(Refusal, ClusterIpsAndHairpinsAreNamedToo) {
+    Cluster cluster;
+    OnTwin place(net::Family::kIpv4);
+    const auto address = ip(cluster_ip(12)).bytes();
+    place.twin.refuse({address.begin(), address.end()}, EINVAL);
+    ASSERT_TRUE(place.reconcile(cluster.plan()));
+    ASSERT_THAT(place.dataplane.set_aside(), SizeIs(3)) << "its address, and both ports that begin with it";
+    EXPECT_EQ(place.dataplane.set_aside()[0].object, "cluster-ips 172.30.0.12");
+    OnTwin again(net::Family::kIpv4, place.twin);
+    ASSERT_TRUE(again.reconcile(cluster.plan()));
+    EXPECT_THAT(again.dataplane.set_aside(), SizeIs(3));
+    again.twin.refuse_nothing();
+    ASSERT_TRUE(again.dataplane.check(cluster.plan(), *again.dataplane.look(cluster.plan())()));
+    EXPECT_THAT(again.dataplane.set_aside(), IsEmpty());
+    EXPECT_EQ(comparable(again.state()), comparable(freshly_replaced(cluster.plan())));
 }
 
 // A socket whose buffer cannot grow: the same in smaller batches.

@@ -84,6 +84,7 @@ void decode_element(const nlattr* element, std::size_t key_bytes, std::size_t da
         if (mnl_attr_get_type(part) == NFTA_SET_ELEM_KEY) key = part;
         if (mnl_attr_get_type(part) == NFTA_SET_ELEM_DATA) data = part;
     }
+    if (key == nullptr) return;
     append_value(key, out, key_bytes);
     if (data_bytes != 0) append_value(data, out, data_bytes);
 }
@@ -135,7 +136,7 @@ std::pair<std::string, Rule> decode_rule(const nlmsghdr* message, net::Family fa
     return {std::move(chain), std::move(rule)};
 }
 
-Set decode_set(const nlmsghdr* message, net::Family family) {
+std::optional<Set> decode_set(const nlmsghdr* message, net::Family family) {
     constexpr std::uint8_t kSetComment = 7;
     Set set;
     std::uint32_t flags = 0;
@@ -165,6 +166,7 @@ Set decode_set(const nlmsghdr* message, net::Family family) {
     }
     const std::uint32_t expected = (set.data.empty() ? 0U : std::uint32_t{NFT_SET_MAP}) |
                                    (set.timeout_seconds == 0 ? 0U : NFT_SET_TIMEOUT | NFT_SET_EVAL);
+    if ((flags & NFT_SET_ANONYMOUS) != 0) return std::nullopt;
     if (odd || flags != expected || key_length != stored_size(set.key, family)) set.key.clear();
     return set;
 }

@@ -5,6 +5,7 @@
 
 #include <libmnl/libmnl.h>
 
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -12,7 +13,8 @@
 
 namespace ghostip::kernel::nft {
 
-// One element of a set, appended: its key, then its data if `data_bytes` is not 0.
+// One element of a set, appended: its key, then its data if `data_bytes` is not 0. Nothing for an element without a key
+// (the one that matches everything).
 void decode_element(const nlattr* element, std::size_t key_bytes, std::size_t data_bytes,
                     std::vector<std::uint8_t>& out);
 
@@ -20,7 +22,7 @@ void decode_element(const nlattr* element, std::size_t key_bytes, std::size_t da
 [[nodiscard]] std::pair<std::string, Chain> decode_chain(const nlmsghdr* message);
 // NFT_MSG_NEWRULE: the chain's name, and the rule without text.
 [[nodiscard]] std::pair<std::string, Rule> decode_rule(const nlmsghdr* message, net::Family family);
-// NFT_MSG_NEWSET. Without a key if this program could not have declared it so.
-[[nodiscard]] Set decode_set(const nlmsghdr* message, net::Family family);
+// NFT_MSG_NEWSET. Without a key if this program could not have declared it so; absent if it is anonymous.
+[[nodiscard]] std::optional<Set> decode_set(const nlmsghdr* message, net::Family family);
 
 }  // namespace ghostip::kernel::nft

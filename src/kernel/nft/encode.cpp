@@ -93,10 +93,10 @@ class Encoder {
     }
 
   private:
-    void put(const AddTable&) {
+    void put(const AddTable& op) {
         std::unique_ptr<nftnl_table, void (*)(const nftnl_table*)> table(nftnl_table_alloc(), nftnl_table_free);
         nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, batch_.table.name.c_str());
-        nftnl_table_set_u32(table.get(), NFTNL_TABLE_FLAGS, 0);
+        nftnl_table_set_u32(table.get(), NFTNL_TABLE_FLAGS, op.flags);
         const auto userdata = comment_userdata(batch_.table.comment);
         if (!userdata.empty())
             nftnl_table_set_data(table.get(), NFTNL_TABLE_USERDATA, userdata.data(),
@@ -187,6 +187,18 @@ class Encoder {
 
     void put(const AddElements& op) { elements(NFT_MSG_NEWSETELEM, NLM_F_CREATE, op.elements, true); }
     void put(const DeleteElements& op) { elements(NFT_MSG_DELSETELEM, 0, op.elements, false); }
+
+    void put(const DeleteCatchAll& op) {
+        nlmsghdr* message = begin(NFT_MSG_DELSETELEM, 0);
+        mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_TABLE, batch_.table.name.c_str());
+        mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_SET, op.set.c_str());
+        nlattr* list = mnl_attr_nest_start(message, NFTA_SET_ELEM_LIST_ELEMENTS);
+        nlattr* element = mnl_attr_nest_start(message, NFTA_LIST_ELEM);
+        mnl_attr_put_u32(message, NFTA_SET_ELEM_FLAGS, htonl(kCatchAllFlag));
+        mnl_attr_nest_end(message, element);
+        mnl_attr_nest_end(message, list);
+        keep(message);
+    }
 
     // { { key, data }, { key, data }, … }, as many messages as it takes.
     void elements(std::uint16_t type, std::uint16_t flags, const Elements& elements, bool with_data) {

@@ -29,6 +29,9 @@ struct EncodedBatch {
     [[nodiscard]] std::optional<std::size_t> element_at(const Message& message, std::size_t attribute_offset) const;
 };
 
+// NFT_SET_ELEM_CATCHALL (Linux 5.13), which older headers do not name.
+inline constexpr std::uint32_t kCatchAllFlag = 2;
+
 // What stands at the end of the batch.
 enum class Ending : std::uint8_t {
     kCommit,

@@ -24,6 +24,9 @@ std::string describe(const Operation& operation) {
         std::string operator()(const DeleteElements& op) const {
             return fmt::format("delete elements of {}", op.elements.set);
         }
+        std::string operator()(const DeleteCatchAll& op) const {
+            return fmt::format("delete the element for everything of {}", op.set);
+        }
     };
     return std::visit(Visitor{}, operation);
 }

@@ -39,10 +39,17 @@ struct Dump {
 // What a table holds, but for elements.
 struct Contents {
     std::map<std::string, Chain> chains;  // rules without text
-    std::map<std::string, Set> sets;      // a set that this program could not have declared has no key
+    // A set that this program could not have declared has no key. Anonymous ones belong to a rule and go with it.
+    std::map<std::string, Set> sets;
+    std::uint32_t flags = 0;  // of the table: 1 = dormant, its chains see no packets
+
+    friend bool operator==(const Contents&, const Contents&) = default;
 };
 
-struct AddTable {};
+// Also sets the flags of a table that is there.
+struct AddTable {
+    std::uint32_t flags = 0;
+};
 struct DeleteTable {};
 struct AddSet {
     Set set;
@@ -72,9 +79,13 @@ struct AddElements {
 struct DeleteElements {
     Elements elements;
 };
+// The element that matches every key, which only others add.
+struct DeleteCatchAll {
+    std::string set;
+};
 
 using Operation = std::variant<AddTable, DeleteTable, AddSet, AddChain, FlushChain, AddRule, DeleteChain, DeleteSet,
-                               AddElements, DeleteElements>;
+                               AddElements, DeleteElements, DeleteCatchAll>;
 
 // `element of map endpoints`, `rule in chain pick-8: …`: for errors.
 [[nodiscard]] std::string describe(const Operation& operation);
@@ -105,6 +116,8 @@ class Kernel {
     [[nodiscard]] virtual Result<Dump> read(const Table& table, const Set& set) = 0;
     // Those of the given keys that are present, with their data; the data of `keys` is not looked at.
     [[nodiscard]] virtual Result<Elements> look_up(const Table& table, const Set& set, const Elements& keys) = 0;
+    // Is there an element that matches every key? Dumps and look-ups do not show it.
+    [[nodiscard]] virtual Result<bool> has_catch_all(const Table& table, const Set& set) = 0;
     // Chains, rules and declarations; absent if there is no such table.
     [[nodiscard]] virtual Result<std::optional<Contents>> contents(const Table& table) = 0;
     [[nodiscard]] virtual Result<bool> exists(const Table& table) = 0;

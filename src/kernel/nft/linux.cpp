@@ -136,6 +136,7 @@ Result<void> LinuxKernel::transact(const Batch& batch, Ending ending, Refusal* r
 
     receive_buffer_.resize(kReceiveBytes);
     bool answered = false;
+    bool lost = false;
     std::optional<Error> first_error;
     std::uint32_t first_error_sequence = 0;
     while (true) {
@@ -144,7 +145,7 @@ Result<void> LinuxKernel::transact(const Batch& batch, Ending ending, Refusal* r
             if (errno == EINTR) continue;
             if (errno == EAGAIN || errno == EWOULDBLOCK) break;
             if (errno == ENOBUFS) {  // so many refusals that some were lost; those that came name the first
-                answered = true;
+                lost = true;
                 continue;
             }
             return fail_errno("read nf_tables' answer");
@@ -178,6 +179,7 @@ Result<void> LinuxKernel::transact(const Batch& batch, Ending ending, Refusal* r
         }
     }
     if (first_error) return *first_error;
+    if (!answered && lost) return errno_error(ENOBUFS, fmt::format("nf_tables table {}: commit", batch.table.name));
     if (!answered) return fail("nf_tables table {}: the kernel did not answer", batch.table.name);
     return {};
 }
@@ -220,44 +222,55 @@ Result<Dump> LinuxKernel::read(const Table& table, const Set& set) {
     return result;
 }
 
+Result<bool> LinuxKernel::read_contents(const Table& table, Contents& contents) {
+    const auto ask = [&](std::uint16_t type, std::uint16_t table_attribute, const Handler& handle) {
+        std::array<char, 1024> buffer{};
+        auto* request = put_request(buffer.data(), type, NLM_F_DUMP, sequence_++, table);
+        mnl_attr_put_strz(request, table_attribute, table.name.c_str());
+        return dump(request, handle);
+    };
+    // Of chains the kernel sends those of all tables; it has no filter for them.
+    auto chains = ask(NFT_MSG_GETCHAIN, NFTA_CHAIN_TABLE, [&](const nlmsghdr* message) {
+        auto [owner, chain] = decode_chain(message);
+        if (message_type(message) != NFT_MSG_NEWCHAIN || owner != table.name) return;
+        const std::string name = chain.name;
+        contents.chains[name] = std::move(chain);
+    });
+    if (!chains) return chains.error().within("chains");
+    auto rules = ask(NFT_MSG_GETRULE, NFTA_RULE_TABLE, [&](const nlmsghdr* message) {
+        if (message_type(message) != NFT_MSG_NEWRULE) return;
+        auto [chain, rule] = decode_rule(message, table.family);
+        contents.chains[chain].name = chain;
+        contents.chains[chain].rules.push_back(std::move(rule));
+    });
+    if (!rules) return rules.error().within("rules");
+    auto sets = ask(NFT_MSG_GETSET, NFTA_SET_TABLE, [&](const nlmsghdr* message) {
+        if (message_type(message) != NFT_MSG_NEWSET) return;
+        auto set = decode_set(message, table.family);
+        if (!set) return;
+        const std::string name = set->name;
+        contents.sets[name] = std::move(*set);
+    });
+    if (!sets && sets.error().code == ENOENT) return false;  // the table went meanwhile
+    if (!sets) return sets.error().within("sets");
+    return *chains && *rules && *sets;
+}
+
+// Beside a steady writer and many chains every dump is interrupted. Two in a row that say the same are believed: a
+// difference that is none would be refused, and seen again.
 Result<std::optional<Contents>> LinuxKernel::contents(const Table& table) {
-    for (int attempt = 0; attempt < kInterruptedRetries; ++attempt) {
-        ASSIGN_OR_RETURN(const bool there, exists(table));
-        if (!there) return std::optional<Contents>();
+    constexpr int kReadings = 20;
+    std::optional<Contents> before;
+    for (int reading = 0; reading < kReadings; ++reading) {
+        ASSIGN_OR_RETURN(const auto flags, table_flags(table));
+        if (!flags) return std::optional<Contents>();
         Contents contents;
-        const auto ask = [&](std::uint16_t type, std::uint16_t table_attribute, const Handler& handle) {
-            std::array<char, 1024> buffer{};
-            auto* request = put_request(buffer.data(), type, NLM_F_DUMP, sequence_++, table);
-            mnl_attr_put_strz(request, table_attribute, table.name.c_str());
-            return dump(request, handle);
-        };
-        // Of chains the kernel sends those of all tables; it has no filter for them.
-        auto chains = ask(NFT_MSG_GETCHAIN, NFTA_CHAIN_TABLE, [&](const nlmsghdr* message) {
-            auto [owner, chain] = decode_chain(message);
-            if (message_type(message) != NFT_MSG_NEWCHAIN || owner != table.name) return;
-            const std::string name = chain.name;
-            contents.chains[name] = std::move(chain);
-        });
-        if (!chains) return chains.error().within("chains");
-        auto rules = ask(NFT_MSG_GETRULE, NFTA_RULE_TABLE, [&](const nlmsghdr* message) {
-            if (message_type(message) != NFT_MSG_NEWRULE) return;
-            auto [chain, rule] = decode_rule(message, table.family);
-            contents.chains[chain].name = chain;
-            contents.chains[chain].rules.push_back(std::move(rule));
-        });
-        if (!rules) return rules.error().within("rules");
-        auto sets = ask(NFT_MSG_GETSET, NFTA_SET_TABLE, [&](const nlmsghdr* message) {
-            if (message_type(message) != NFT_MSG_NEWSET) return;
-            Set set = decode_set(message, table.family);
-            const std::string name = set.name;
-            contents.sets[name] = std::move(set);
-        });
-        if (!sets && sets.error().code == ENOENT) continue;  // the table went meanwhile
-        if (!sets) return sets.error().within("sets");
-        if (*chains && *rules && *sets) return std::optional(std::move(contents));
+        contents.flags = *flags;
+        ASSIGN_OR_RETURN(const bool consistent, read_contents(table, contents));
+        if (consistent || before == contents) return std::optional(std::move(contents));
+        before = std::move(contents);
     }
-    return errno_error(EINTR,
-                       fmt::format("table {} changed {} times while being read", table.name, kInterruptedRetries));
+    return errno_error(EINTR, fmt::format("table {} changed {} times while being read", table.name, kReadings));
 }
 
 Result<void> LinuxKernel::answers(std::uint32_t first, std::uint32_t requests, const Handler& handle) {
@@ -315,16 +328,45 @@ Result<Elements> LinuxKernel::look_up(const Table& table, const Set& set, const 
     return found;
 }
 
+Result<bool> LinuxKernel::has_catch_all(const Table& table, const Set& set) {
+    std::array<char, 1024> buffer{};
+    const std::uint32_t sequence = sequence_++;
+    auto* request = put_request(buffer.data(), NFT_MSG_GETSETELEM, 0, sequence, table);
+    mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_TABLE, table.name.c_str());
+    mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_SET, set.name.c_str());
+    nlattr* list = mnl_attr_nest_start(request, NFTA_SET_ELEM_LIST_ELEMENTS);
+    nlattr* element = mnl_attr_nest_start(request, NFTA_LIST_ELEM);
+    mnl_attr_put_u32(request, NFTA_SET_ELEM_FLAGS, htonl(kCatchAllFlag));
+    mnl_attr_nest_end(request, element);
+    mnl_attr_nest_end(request, list);
+    RETURN_IF_ERROR(send({reinterpret_cast<const std::uint8_t*>(request), request->nlmsg_len}));
+    bool found = false;
+    const auto result = answers(sequence, 1, [&](const nlmsghdr*) { found = true; });
+    if (!result) return result.error().within(fmt::format("set {}", set.name));
+    return found;
+}
+
 Result<bool> LinuxKernel::exists(const Table& table) {
+    ASSIGN_OR_RETURN(const auto flags, table_flags(table));
+    return flags.has_value();
+}
+
+Result<std::optional<std::uint32_t>> LinuxKernel::table_flags(const Table& table) {
     std::array<char, 1024> buffer{};
     const std::uint32_t sequence = sequence_++;
     auto* request = put_request(buffer.data(), NFT_MSG_GETTABLE, 0, sequence, table);
     mnl_attr_put_strz(request, NFTA_TABLE_NAME, table.name.c_str());
     RETURN_IF_ERROR(send({reinterpret_cast<const std::uint8_t*>(request), request->nlmsg_len}));
-    bool found = false;
-    const auto result = answers(sequence, 1, [&](const nlmsghdr*) { found = true; });
+    std::optional<std::uint32_t> flags;
+    const auto result = answers(sequence, 1, [&](const nlmsghdr* message) {
+        flags = 0;
+        for (const nlattr* attribute : netlink::attributes(message, sizeof(nfgenmsg)))
+            if (mnl_attr_get_type(attribute) == NFTA_TABLE_FLAGS &&
+                mnl_attr_get_payload_len(attribute) == sizeof(std::uint32_t))
+                flags = ntohl(mnl_attr_get_u32(attribute));
+    });
     if (!result) return result.error().within(fmt::format("table {}", table.name));
-    return found;
+    return flags;
 }
 
 }  // namespace ghostip::kernel::nft

@@ -23,6 +23,7 @@ class LinuxKernel final : public Kernel {
     [[nodiscard]] Result<void> check(const Batch& batch) override;
     [[nodiscard]] Result<Dump> read(const Table& table, const Set& set) override;
     [[nodiscard]] Result<Elements> look_up(const Table& table, const Set& set, const Elements& keys) override;
+    [[nodiscard]] Result<bool> has_catch_all(const Table& table, const Set& set) override;
     [[nodiscard]] Result<std::optional<Contents>> contents(const Table& table) override;
     [[nodiscard]] Result<bool> exists(const Table& table) override;
     [[nodiscard]] std::uint32_t port_id() const override { return port_id_; }
@@ -39,6 +40,10 @@ class LinuxKernel final : public Kernel {
     // The answers to `requests` messages sent with sequence numbers from `first` on: one each, what was asked for or an
     // error. ENOENT is no failure; it means: not there.
     [[nodiscard]] Result<void> answers(std::uint32_t first, std::uint32_t requests, const Handler& handle);
+    // The table's flags; absent: there is no such table.
+    [[nodiscard]] Result<std::optional<std::uint32_t>> table_flags(const Table& table);
+    // One reading of all that contents() wants. False: something changed meanwhile, in this table or another.
+    [[nodiscard]] Result<bool> read_contents(const Table& table, Contents& contents);
     void grow_send_buffer(std::size_t bytes);
 
     Fd socket_;

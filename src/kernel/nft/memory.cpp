@@ -23,8 +23,9 @@ class Work {
     Work(const Table& table, std::optional<TableState> state, const std::map<Bytes, int>& refused)
         : family_(table.family), state_(std::move(state)), refused_(refused) {}
 
-    int operator()(const AddTable&) {
+    int operator()(const AddTable& op) {
         if (!state_) state_.emplace();
+        state_->flags = op.flags;
         return kDone;
     }
     int operator()(const DeleteTable&) {
@@ -99,6 +100,8 @@ class Work {
         }
         return kDone;
     }
+    // Elements that match everything are not known here; the real kernel's are tested.
+    int operator()(const DeleteCatchAll& /*op*/) { return ENOENT; }
     // By key: the data is not looked at.
     int operator()(const DeleteElements& op) {
         SetState* set = find_set(op.elements.set);
@@ -294,12 +297,18 @@ Result<Elements> MemoryKernel::look_up(const Table& table, const Set& set, const
     return found;
 }
 
+Result<bool> MemoryKernel::has_catch_all(const Table& /*table*/, const Set& set) {
+    if (const int code = begin_call(); code != 0) return errno_error(code, fmt::format("set {}", set.name));
+    return false;
+}
+
 Result<std::optional<Contents>> MemoryKernel::contents(const Table& table) {
     if (const int code = begin_call(); code != 0) return errno_error(code, fmt::format("table {}", table.name));
     const TableState* state = find(table);
     if (state == nullptr) return std::optional<Contents>();
     Contents contents;
     contents.chains = state->chains;
+    contents.flags = state->flags;
     for (auto& [name, chain] : contents.chains)
         for (auto& rule : chain.rules) rule.text.clear();
     for (const auto& [name, set] : state->sets) contents.sets[name] = set.declaration;

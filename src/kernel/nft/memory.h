@@ -27,6 +27,7 @@ class MemoryKernel final : public Kernel {
     struct TableState {
         std::map<std::string, Chain> chains;
         std::map<std::string, SetState> sets;
+        std::uint32_t flags = 0;
 
         friend bool operator==(const TableState&, const TableState&) = default;
     };
@@ -43,6 +44,7 @@ class MemoryKernel final : public Kernel {
     [[nodiscard]] Result<void> check(const Batch& batch) override;
     [[nodiscard]] Result<Dump> read(const Table& table, const Set& set) override;
     [[nodiscard]] Result<Elements> look_up(const Table& table, const Set& set, const Elements& keys) override;
+    [[nodiscard]] Result<bool> has_catch_all(const Table& table, const Set& set) override;
     [[nodiscard]] Result<std::optional<Contents>> contents(const Table& table) override;
     [[nodiscard]] Result<bool> exists(const Table& table) override;
 
