@@ -29,14 +29,10 @@ bool family_enabled(net::Family family) {
     return !(file >> disabled) || disabled != 1;
 }
 
-plan::HostFacts host_facts() {
-    auto addresses = kernel::route::interface_addresses();
-    if (!addresses)
-        log::warning("{}; node ports will only be open on the Node's own addresses", addresses.error().message);
-    auto gateways = kernel::route::gateways();
-    if (!gateways)
-        log::warning("{}; a service range that holds a gateway will not be noticed", gateways.error().message);
-    return {addresses.value_or({}), gateways.value_or({})};
+Result<plan::HostFacts> host_facts() {
+    ASSIGN_OR_RETURN(auto addresses, kernel::route::interface_addresses());
+    ASSIGN_OR_RETURN(auto gateways, kernel::route::gateways());
+    return plan::HostFacts{std::move(addresses), std::move(gateways)};
 }
 
 std::unique_ptr<FlowCleaner> open_flow_cleaner() {
@@ -72,7 +68,13 @@ Result<std::unique_ptr<Agent>> Agent::create(AgentConfig config, api::ObjectSour
 
 Result<void> Agent::open_families() {
     const auto* mode = config_.mode;
-    const plan::HostFacts host = host_facts();
+    auto known = host_facts();
+    if (!known) {
+        log::warning("{}; node ports are only open on the Node's own addresses until that works",
+                     known.error().message);
+        addresses_changed_ = true;
+    }
+    const plan::HostFacts host = std::move(known).value_or({});
     std::string reasons;
     for (const auto family : net::kFamilies) {
         if (!family_enabled(family)) {
@@ -211,7 +213,16 @@ void Agent::first_sync() {
 
 Result<void> Agent::sync(const std::vector<api::Change>& changes) {
     const bool host_changed = addresses_changed_.exchange(false);
-    const std::optional<plan::HostFacts> host = host_changed ? std::optional(host_facts()) : std::nullopt;
+    std::optional<plan::HostFacts> host;
+    if (host_changed) {
+        auto known = host_facts();
+        if (known) {
+            host = std::move(*known);
+        } else {  // what was known stays, until it can be asked again
+            log::warning("{}; this node's addresses stay as they were known", known.error().message);
+            addresses_changed_ = true;
+        }
+    }
     std::optional<Error> first_error;
     for (auto& proxier : proxiers_) {
         const auto result = proxier->sync(changes, host ? &*host : nullptr, Clock::now());

@@ -42,6 +42,7 @@ Proxier::Proxier(net::Family family, const ProxierConfig& config, std::unique_pt
 
 Result<void> Proxier::sync(const std::vector<api::Change>& changes, const plan::HostFacts* host, Time now) {
     const auto start = std::chrono::steady_clock::now();
+    slow_work_queued_ = false;
     std::vector<plan::Delta> deltas;
     if (host != nullptr) deltas.push_back(planner_->set_host(*host));
     deltas.push_back(planner_->apply(changes));
@@ -65,7 +66,7 @@ Result<void> Proxier::sync(const std::vector<api::Change>& changes, const plan::
     }
     log::debug("{}: synced in {:.2f} ms, of which planning {:.2f}", net::family_name(family_),
                seconds_since(start) * 1000, planned * 1000);
-    clean_flows();
+    clean_flows(slow_work_queued_);
     update_metrics();
     return {};
 }
@@ -74,7 +75,8 @@ Result<void> Proxier::program(const std::vector<plan::Delta>& deltas, Time now) 
     if (reconcile_at_) return reconcile(now);
     for (const auto& delta : deltas) {
         const auto outcome = dataplane_->apply(delta);
-        if (!outcome && is_mismatch(outcome.error())) {
+        // Who keeps writing meets a pause here, too.
+        if (!outcome && is_mismatch(outcome.error()) && !guard_.alarm()) {
             log::warning("{}: {}; somebody changed what we wrote, so everything is looked at",
                          net::family_name(family_), outcome.error().message);
             return reconcile(now);
@@ -91,6 +93,7 @@ Result<void> Proxier::reconcile(Time now) {
     ASSIGN_OR_RETURN(const auto outcome, dataplane_->reconcile(plan));
     take_outcome(outcome);
     reconcile_at_.reset();
+    pause_ = {};
     // A full sync needs several times the memory that stays in use; give the rest back.
     ::malloc_trim(0);
     log::info("{}: {} service ports in the kernel; {} elements written, {} removed in {} transactions, {:.1f} ms",
@@ -105,23 +108,39 @@ void Proxier::take_outcome(const dataplane::Outcome& outcome) {
     transactions_ += outcome.transactions;
     metrics_.transactions().add(outcome.transactions);
     tell_set_aside();
+    slow_work_queued_ = slow_work_queued_ || !outcome.later.empty();
     for (const auto& work : outcome.later)
         background_.run([work, failed = answers_.failed, family = family_] {
             if (auto result = work(); !result) failed(family, result.error());
         });
 }
 
-// Behind the slow work of this sync: a client that is still stuck to an endpoint that left would make its flow anew.
-void Proxier::clean_flows() {
+// At once, but behind the slow work of this sync: a client that is still stuck to an endpoint that left would make its
+// flow anew. What is said later never overtakes what was said before.
+void Proxier::clean_flows(bool behind_slow_work) {
     if (!flows_ || stale_flows_.empty()) return;
-    auto stale = std::make_shared<plan::StaleFlows>(std::exchange(stale_flows_, {}));
-    background_.run([flows = flows_.get(), stale, family = family_] { flows->submit(family, std::move(*stale)); });
+    const auto hand_on = [flows = flows_.get(), queue = flow_queue_, family = family_] {
+        if (!queue->words.empty()) flows->submit(family, std::exchange(queue->words, {}));
+    };
+    const std::lock_guard lock(flow_queue_->mutex);
+    flow_queue_->words.merge(std::exchange(stale_flows_, {}));
+    if (behind_slow_work) {
+        ++flow_queue_->queued;
+        background_.run([hand_on, queue = flow_queue_] {
+            const std::lock_guard inner(queue->mutex);
+            --queue->queued;
+            hand_on();
+        });
+    } else if (flow_queue_->queued == 0) {
+        hand_on();
+    }
 }
 
 void Proxier::failed(const Error& error, Time now) {
+    pause_ = pause_.count() == 0 ? config_.retry_interval : std::min(pause_ * 2, config_.longest_retry_interval);
     log::error("{}: {}; rules in place stay; everything is looked at and tried again in {} ms",
-               net::family_name(family_), error.message, config_.retry_interval.count());
-    reconcile_at_ = now + config_.retry_interval;
+               net::family_name(family_), error.message, pause_.count());
+    reconcile_at_ = now + pause_;
 }
 
 void Proxier::blind(Time now) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -28,6 +29,8 @@ struct ProxierConfig {
     std::chrono::milliseconds blind_check_interval{std::chrono::minutes(1)};
     // After a failed sync, everything is looked at and applied again this much later.
     std::chrono::milliseconds retry_interval{1000};
+    // It doubles while syncs go on failing.
+    std::chrono::milliseconds longest_retry_interval{std::chrono::minutes(1)};
     DriftSettings drift = {};
 };
 
@@ -74,9 +77,15 @@ class Proxier {
     void finish();
 
   private:
+    // Words about UDP flows on their way to the cleaner, in the order in which they were said.
+    struct FlowQueue {
+        std::mutex mutex;
+        plan::StaleFlows words;  // guarded by mutex
+        int queued = 0;          // guarded by mutex; pieces of background work that will hand them on
+    };
     [[nodiscard]] Result<void> program(const std::vector<plan::Delta>& deltas, Time now);
     [[nodiscard]] Result<void> reconcile(Time now);
-    void clean_flows();
+    void clean_flows(bool behind_slow_work);
     void take_outcome(const dataplane::Outcome& outcome);
     void failed(const Error& error, Time now);
     void repair(Time now);
@@ -96,9 +105,12 @@ class Proxier {
     const Answers answers_;
 
     plan::StaleFlowFinder flow_finder_;
-    plan::StaleFlows stale_flows_;      // wait for the rules that go with them
-    std::optional<Time> reconcile_at_;  // the kernel does not hold the plan: not yet, or a sync failed
-    bool started_ = false;              // the first sync is done
+    const std::shared_ptr<FlowQueue> flow_queue_ = std::make_shared<FlowQueue>();
+    bool slow_work_queued_ = false;       // by the sync under way
+    std::chrono::milliseconds pause_{0};  // before the next try; 0: the last one went well
+    plan::StaleFlows stale_flows_;        // wait for the rules that go with them
+    std::optional<Time> reconcile_at_;    // the kernel does not hold the plan: not yet, or a sync failed
+    bool started_ = false;                // the first sync is done
     DriftGuard guard_;
     std::chrono::milliseconds check_interval_;
     Time check_at_;

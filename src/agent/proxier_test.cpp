@@ -132,12 +132,22 @@ TEST(Proxier, AFailureMeansAReconcileLater) {
     EXPECT_THAT(scene.dataplane->take(), ElementsAre("reconcile", "apply")) << "nothing before the pause is over";
     scene.proxier->tick(kStart + 2s);
     EXPECT_FALSE(scene.proxier->in_sync()) << "it failed again";
-    scene.proxier->tick(kStart + 3s);
+    EXPECT_EQ(scene.proxier->due(), kStart + 4s) << "the pause doubles";
+    scene.proxier->tick(kStart + 4s);
     EXPECT_TRUE(scene.proxier->in_sync());
     EXPECT_THAT(scene.dataplane->take(), ElementsAre("reconcile", "reconcile"));
     EXPECT_EQ(scene.counts().sync_error.value(), 2);
-    ASSERT_TRUE(scene.sync({put(web(83))}, kStart + 4s));
+    ASSERT_TRUE(scene.sync({put(web(83))}, kStart + 5s));
     EXPECT_THAT(scene.dataplane->take(), ElementsAre("apply"));
+    // A failure that lasts is not asked for every second.
+    scene.dataplane->failures = 1000;
+    Time now = kStart + 10s;
+    EXPECT_FALSE(scene.sync({put(web(84))}, now));
+    for (; now < kStart + 10min; now += 100ms) scene.proxier->tick(now);
+    EXPECT_LT(scene.dataplane->take().size(), 20U);
+    scene.dataplane->failures = 0;
+    scene.proxier->tick(now + 1min);
+    EXPECT_TRUE(scene.proxier->in_sync());
 }
 
 TEST(Proxier, AFirstSyncThatFailsIsTriedAgain) {
@@ -146,10 +156,10 @@ TEST(Proxier, AFirstSyncThatFailsIsTriedAgain) {
     EXPECT_FALSE(scene.sync({put(web())}, kStart));
     scene.proxier->tick(kStart + 1s);
     EXPECT_FALSE(scene.proxier->in_sync());
-    scene.proxier->tick(kStart + 2s);
+    scene.proxier->tick(kStart + 3s);
     EXPECT_TRUE(scene.proxier->in_sync());
     EXPECT_THAT(scene.dataplane->take(), ElementsAre("reconcile", "reconcile", "reconcile"));
-    EXPECT_EQ(scene.proxier->due(), kStart + 1h + 2s);
+    EXPECT_EQ(scene.proxier->due(), kStart + 1h + 3s);
 }
 
 // The kernel does not hold what was written: nothing to wait for.

@@ -53,10 +53,14 @@ Batch NftablesDataplane::full_batch(const plan::Plan& plan) {
 Result<Outcome> NftablesDataplane::apply(const plan::Delta& delta) {
     Outcome outcome;
     RETURN_IF_ERROR(write(delta, Start::kWarm, outcome));
-    if (auto stale = stale_clients(family_, delta); !stale.empty())
-        outcome.later.emplace_back([kernel = background_ ? background_.get() : kernel_.get(), family = family_,
-                                    stale = std::move(stale)] { return forget_stuck_clients(*kernel, family, stale); });
+    sweep_later(sticky_change(delta), outcome);
     return outcome;
+}
+
+void NftablesDataplane::sweep_later(const StickyChange& change, Outcome& outcome) const {
+    if (change.now.empty() || !sweep_->add(change)) return;
+    outcome.later.emplace_back([kernel = background_ ? background_.get() : kernel_.get(), family = family_,
+                                sweep = sweep_] { return sweep->run(*kernel, family); });
 }
 
 // Structure in front, then service ports, then what leads to them. A start from nothing is also done in this order, so

@@ -16,6 +16,7 @@
 #include "dataplane/nftables/reconcile.h"
 #include "dataplane/nftables/render_elements.h"
 #include "dataplane/nftables/structure.h"
+#include "dataplane/nftables/stuck_clients.h"
 #include "kernel/nft/kernel.h"
 
 namespace ghostip::dataplane::nftables {
@@ -88,12 +89,13 @@ class NftablesDataplane final : public Dataplane {
     [[nodiscard]] Result<void> replace_at_once(const plan::Plan& plan, Outcome& outcome);
     void remember_refusal(const plan::Plan& plan, const SlotOrders& slots, const Piece& piece, const Error& refusal,
                           std::unordered_map<plan::ServicePortName, Aside>& aside, Outcome& outcome) const;
-    void sweep_later(const plan::Plan& plan, Outcome& outcome) const;
+    void sweep_later(const StickyChange& change, Outcome& outcome) const;
 
     const net::Family family_;
     const std::unique_ptr<kernel::nft::Kernel> kernel_;
     const std::unique_ptr<kernel::nft::Kernel> background_;  // of one other thread; null: there is none
     const Limits limits_;
+    const std::shared_ptr<ClientSweep> sweep_ = std::make_shared<ClientSweep>();
     State state_;
 };
 

@@ -86,7 +86,7 @@ Result<Outcome> NftablesDataplane::reconcile(const plan::Plan& plan) {
         if (result) break;
         if (!is_mismatch(result.error()) || attempt == kAttempts) return result.error();
     }
-    sweep_later(plan, outcome);
+    sweep_later({stale_clients(plan, state_.classes), true}, outcome);
     return outcome;
 }
 
@@ -274,13 +274,6 @@ Result<void> NftablesDataplane::replace_at_once(const plan::Plan& plan, Outcome&
     for (auto& set : render_structure({family_, plan.node, state_.classes}).sets)
         state_.sets[set.name] = std::move(set);
     return {};
-}
-
-void NftablesDataplane::sweep_later(const plan::Plan& plan, Outcome& outcome) const {
-    auto stale = stale_clients(plan, state_.classes);
-    if (stale.empty()) return;
-    outcome.later.emplace_back([kernel = background_ ? background_.get() : kernel_.get(), family = family_,
-                                stale = std::move(stale)] { return forget_stuck_clients(*kernel, family, stale); });
 }
 
 }  // namespace ghostip::dataplane::nftables

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "dataplane/nftables/render_elements.h"
 
@@ -44,24 +45,38 @@ bool keeps_all(const plan::Pool& before, const plan::Pool* after) {
            });
 }
 
-Valid affected(const plan::Delta& delta) {
-    Valid valid;
+StickyChange changed(const plan::Delta& delta) {
+    StickyChange result;
+    const auto take = [&](const plan::ServicePortChange& change, const plan::Destination& destination,
+                          const LanePool& lane) {
+        const auto& before = change.before->pool(lane.scope);
+        const auto* after = pool_after(change, destination.key, lane.lane);
+        auto& endpoints = result.now.valid[{SetRole::kStuck, lane.lane, change.before->affinity_seconds}]
+                                          [to_bytes(KeyBytes().destination(destination.key).bytes())];
+        if (!before.empty() && !keeps_all(before, after)) result.somebody_left = true;
+        if (after == nullptr) return;
+        for (const auto& endpoint : *after) endpoints.insert(to_bytes(KeyBytes().endpoint(endpoint).bytes()));
+    };
     for (const auto& change : delta.service_ports) {
         if (!change.before || change.before->affinity_seconds == 0) continue;
-        for (const auto& destination : change.before->destinations) {
+        for (const auto& destination : change.before->destinations)
+            for (const auto& lane : lanes_of(destination))
+                if (lane) take(change, destination, *lane);
+    }
+    // What comes new, or to another Service, is said last.
+    for (const auto& change : delta.service_ports) {
+        if (!change.after || change.after->affinity_seconds == 0) continue;
+        for (const auto& destination : change.after->destinations)
             for (const auto& lane : lanes_of(destination)) {
                 if (!lane) continue;
-                const auto& before = change.before->pool(lane->scope);
-                const auto* after = pool_after(change, destination.key, lane->lane);
-                if (before.empty() || keeps_all(before, after)) continue;
-                auto& endpoints = valid[{SetRole::kStuck, lane->lane, change.before->affinity_seconds}]
-                                       [to_bytes(KeyBytes().destination(destination.key).bytes())];
-                if (after == nullptr) continue;
-                for (const auto& endpoint : *after) endpoints.insert(to_bytes(KeyBytes().endpoint(endpoint).bytes()));
+                auto& endpoints = result.now.valid[{SetRole::kStuck, lane->lane, change.after->affinity_seconds}]
+                                                  [to_bytes(KeyBytes().destination(destination.key).bytes())];
+                endpoints.clear();
+                for (const auto& endpoint : change.after->pool(lane->scope))
+                    endpoints.insert(to_bytes(KeyBytes().endpoint(endpoint).bytes()));
             }
-        }
     }
-    return valid;
+    return result;
 }
 
 // Everybody whom clients may be stuck to.
@@ -102,7 +117,7 @@ kernel::nft::Elements stale_in(const kernel::nft::Elements& all, std::size_t cli
 
 }  // namespace
 
-StaleClients stale_clients(net::Family /*family*/, const plan::Delta& delta) { return {affected(delta), false}; }
+StickyChange sticky_change(const plan::Delta& delta) { return changed(delta); }
 
 StaleClients stale_clients(const plan::Plan& plan, const Classes& classes) {
     StaleClients stale{allowed(plan), true};
@@ -112,21 +127,60 @@ StaleClients stale_clients(const plan::Plan& plan, const Classes& classes) {
     return stale;
 }
 
-Result<void> forget_stuck_clients(kernel::nft::Kernel& kernel, net::Family family, const StaleClients& stale) {
-    const std::size_t client_bytes = client_size(family);
-    for (const auto& [ref, valid] : stale.valid) {
-        for (int attempt = 1;; ++attempt) {
-            const auto all = kernel.read(table(family), declare(ref));
-            if (!all && all.error().code == ENOENT) break;  // the whole map is gone
-            if (!all) return all.error();
-            auto elements = stale_in(all->elements, client_bytes, valid, stale.lists_everything);
-            if (elements.count() == 0) break;
-            const auto result = kernel.commit({table(family), {kernel::nft::DeleteElements{std::move(elements)}}});
-            if (result) break;
-            if (result.error().code != ENOENT || attempt == kAttempts) return result.error();
-        }
+bool ClientSweep::add(const StickyChange& change) {
+    const std::lock_guard lock(mutex_);
+    if (!change.somebody_left && !waiting_ && !running_) return false;
+    merge(change.now);
+    if (!change.somebody_left || waiting_) return false;
+    waiting_ = true;
+    return true;
+}
+
+// With mutex_ held. The later word about a destination counts.
+void ClientSweep::merge(const StaleClients& more) {
+    if (more.lists_everything) words_ = {};
+    words_.lists_everything = words_.lists_everything || more.lists_everything;
+    for (const auto& [map, valid] : more.valid)
+        for (const auto& [destination, endpoints] : valid) words_.valid[map][destination] = endpoints;
+    for (const auto& [map, valid] : more.valid) words_.valid[map];
+}
+
+StaleClients::Valid ClientSweep::with_news(const SetRef& map, StaleClients::Valid valid) {
+    const std::lock_guard lock(mutex_);
+    const auto news = words_.valid.find(map);
+    if (news == words_.valid.end()) return valid;
+    for (const auto& [destination, endpoints] : news->second) valid[destination] = endpoints;
+    return valid;
+}
+
+Result<void> ClientSweep::run(kernel::nft::Kernel& kernel, net::Family family) {
+    StaleClients mine;
+    {
+        const std::lock_guard lock(mutex_);
+        mine = std::exchange(words_, {});
+        waiting_ = false;
+        running_ = true;
     }
-    return {};
+    const auto forget = [&](const SetRef& map, const StaleClients::Valid& valid) -> Result<void> {
+        for (int attempt = 1;; ++attempt) {
+            const auto all = kernel.read(table(family), declare(map));
+            if (!all && all.error().code == ENOENT) return {};  // the whole map is gone
+            if (!all) return all.error();
+            auto elements = stale_in(all->elements, client_size(family), with_news(map, valid), mine.lists_everything);
+            if (elements.count() == 0) return {};
+            auto result = kernel.commit({table(family), {kernel::nft::DeleteElements{std::move(elements)}}});
+            if (result || result.error().code != ENOENT || attempt == kAttempts) return result;
+        }
+    };
+    Result<void> result;
+    for (const auto& [map, valid] : mine.valid) {
+        result = forget(map, valid);
+        if (!result) break;
+    }
+    const std::lock_guard lock(mutex_);
+    running_ = false;
+    if (!waiting_) words_ = {};
+    return result;
 }
 
 Result<std::vector<kernel::nft::Elements>> remembered_clients(kernel::nft::Kernel& kernel, const plan::Plan& plan) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <map>
+#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
@@ -29,14 +30,33 @@ struct StaleClients {
     [[nodiscard]] bool empty() const { return valid.empty(); }
 };
 
-// Whom a delta makes stale: nothing if no sticky pool lost an endpoint.
-[[nodiscard]] StaleClients stale_clients(net::Family family, const plan::Delta& delta);
+// Who may be stuck where, for every sticky destination that a delta touches.
+struct StickyChange {
+    StaleClients now;
+    bool somebody_left = false;  // some client may be stuck to an endpoint that left
+};
+[[nodiscard]] StickyChange sticky_change(const plan::Delta& delta);
 // Everybody whom the plan does not allow, in the maps of these classes.
 [[nodiscard]] StaleClients stale_clients(const plan::Plan& plan, const Classes& classes);
 
-// One dump of each map concerned, and the deletion of what is stale.
-[[nodiscard]] Result<void> forget_stuck_clients(kernel::nft::Kernel& kernel, net::Family family,
-                                                const StaleClients& stale);
+// Looks for stale clients: one dump of each map concerned, which takes seconds where there are hundreds of thousands.
+// One sweep at a time and one that waits; what changes meanwhile is taken into account, so that nobody is forgotten who
+// may stay by now. add() belongs to the dataplane's thread, run() to another.
+class ClientSweep {
+  public:
+    // True: a run() has to be asked for; else one that waits will do it, or there is nothing to do.
+    [[nodiscard]] bool add(const StickyChange& change);
+    [[nodiscard]] Result<void> run(kernel::nft::Kernel& kernel, net::Family family);
+
+  private:
+    void merge(const StaleClients& more);
+    [[nodiscard]] StaleClients::Valid with_news(const SetRef& map, StaleClients::Valid valid);
+
+    std::mutex mutex_;
+    StaleClients words_;    // guarded by mutex_; what the next run has to look at, and news for the one under way
+    bool waiting_ = false;  // guarded by mutex_
+    bool running_ = false;  // guarded by mutex_
+};
 
 // The entries in the kernel that `plan` would still allow, to be carried over when the table is made anew: a client
 // goes where it went before. Their time-outs begin anew.

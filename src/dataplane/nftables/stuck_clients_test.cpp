@@ -143,6 +143,27 @@ TEST(StuckClients, ReconcileKeepsThoseWhoMayStay) {
     EXPECT_EQ(world.place.reconcile(world.planner.plan()).error().code, EPERM);
 }
 
+// Work that waits is one work, and knows at its time who may stay.
+TEST(StuckClients, WaitingWorkIsOneAndKnowsTheLatest) {
+    Sticky world;
+    const auto first = world.place.dataplane.apply(world.planner.apply({put(endpoints({1, 3}))}));
+    ASSERT_TRUE(first);
+    ASSERT_EQ(first->later.size(), 1U);
+    const auto second = world.place.dataplane.apply(world.planner.apply({put(endpoints({1, 4}))}));
+    ASSERT_TRUE(second);
+    EXPECT_EQ(second->later.size(), 0U) << "the one that waits will do it";
+    const auto third = world.place.dataplane.apply(world.planner.apply({put(endpoints({1, 4, 5}))}));
+    ASSERT_TRUE(third);
+    EXPECT_EQ(third->later.size(), 0U);
+    world.remember(remembered(4, "172.30.0.41", 4));
+    world.remember(remembered(5, "172.30.0.41", 5));
+    ASSERT_TRUE(first->later[0]());
+    EXPECT_THAT(world.stuck(), ElementsAre("1 41", "1 42", "2 42", "3 42", "4 41", "5 41"));
+    const auto fourth = world.place.dataplane.apply(world.planner.apply({put(endpoints({1}))}));
+    ASSERT_TRUE(fourth);
+    EXPECT_EQ(fourth->later.size(), 1U);
+}
+
 TEST(StuckClients, OtherErrorsAreHandedOn) {
     for (const std::uint64_t call : {2U, 3U}) {
         Sticky world;
