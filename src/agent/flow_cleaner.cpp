@@ -96,6 +96,16 @@ void FlowCleaner::run() {
 }
 
 // One flow that cannot be removed keeps no other one.
+// A later word waits already: an endpoint came while the list was being made.
+bool FlowCleaner::made_right_by_now(net::Family family, const Entry& entry) {
+    const std::lock_guard lock(mutex_);
+    const auto later = waiting_.find(family);
+    if (later == waiting_.end()) return false;
+    const auto dialled = to_plan(entry.original.destination);
+    return later->second.destinations().contains(dialled) &&
+           !later->second.contains(dialled, to_plan(entry.reply.source));
+}
+
 Result<void> FlowCleaner::clean(net::Family family, const plan::StaleFlows& stale) {
     const auto wanted = [&](const Entry& entry) {
         return stale.contains(to_plan(entry.original.destination), to_plan(entry.reply.source));
@@ -112,6 +122,7 @@ Result<void> FlowCleaner::clean(net::Family family, const plan::StaleFlows& stal
         ++dumps_;
         for (const auto& entry : *entries) {
             if (stop_) return {};
+            if (made_right_by_now(family, entry)) continue;
             const auto gone = conntrack_->remove(entry);
             if (gone && *gone) {
                 ++removed;

@@ -67,6 +67,7 @@ class FlowCleaner {
     using Work = std::map<net::Family, plan::StaleFlows>;
 
     void run();
+    [[nodiscard]] bool made_right_by_now(net::Family family, const kernel::conntrack::Entry& entry);
     [[nodiscard]] Result<void> clean(net::Family family, const plan::StaleFlows& stale);
     void settle(net::Family family, plan::StaleFlows stale, const Result<void>& result);  // with mutex_ held
 
