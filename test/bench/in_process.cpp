@@ -58,6 +58,9 @@ class TimedKernel final : public kernel::nft::Kernel {
     Result<Elements> look_up(const Table& table, const Set& set, const Elements& keys) override {
         return kernel_->look_up(table, set, keys);
     }
+    Result<bool> has_catch_all(const Table& table, const Set& set) override {
+        return kernel_->has_catch_all(table, set);
+    }
     Result<std::optional<Contents>> contents(const Table& table) override { return kernel_->contents(table); }
     Result<bool> exists(const Table& table) override { return kernel_->exists(table); }
     [[nodiscard]] std::uint32_t port_id() const override { return kernel_->port_id(); }
