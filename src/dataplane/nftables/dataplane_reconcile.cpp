@@ -249,7 +249,7 @@ void NftablesDataplane::remember_refusal(const plan::Plan& plan, const SlotOrder
 // put there, our own rules do not wait for that.
 Result<void> NftablesDataplane::write_structure(const Repair& repair, Outcome& outcome) {
     if (repair.after.empty()) return {};
-    const auto all = kernel_->commit({table(family_), repair.after});
+    auto all = kernel_->commit({table(family_), repair.after});
     if (all) ++outcome.transactions;
     if (all || repair.needed.size() == repair.after.size() || !is_refusal(all.error().code)) return all;
     if (!repair.needed.empty()) {
