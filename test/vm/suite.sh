@@ -37,8 +37,8 @@ packet_cases() {
 case $share in
     short)
         kernel_tests
-        packet_cases --every 7 --from "$from"
-        packet_cases --every 9 --from "$from" --live
+        packet_cases --every 9 --from "$from"
+        packet_cases --every 11 --from "$from" --live
         ask "$bin/plan_against_packets" --mode nftables --flows 1500 --seconds 60 --seed "$((from + 1))"
         ;;
     full)

@@ -562,8 +562,8 @@ TEST(Refusal, ACheckTriesAgain) {
 TEST(Refusal, ClusterIpsAndHairpinsAreNamedToo) {
     Cluster cluster;
     OnTwin place(net::Family::kIpv4);
-    const auto address = ip(cluster_ip(12)).bytes();
-    place.twin.refuse({address.begin(), address.end()}, EINVAL);
+    const auto address = ip(cluster_ip(12));
+    place.twin.refuse({address.bytes().begin(), address.bytes().end()}, EINVAL);
     ASSERT_TRUE(place.reconcile(cluster.plan()));
     ASSERT_THAT(place.dataplane.set_aside(), SizeIs(3)) << "its address, and both ports that begin with it";
     EXPECT_EQ(place.dataplane.set_aside()[0].object, "cluster-ips 172.30.0.12");

@@ -18,35 +18,38 @@ namespace {
 class Message {
   public:
     explicit Message(std::uint8_t family, std::uint16_t type = NFT_MSG_NEWCHAIN) {
-        header_ = mnl_nlmsg_put_header(buffer_.data());
-        header_->nlmsg_type = static_cast<std::uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | type);
-        static_cast<nfgenmsg*>(mnl_nlmsg_put_extra_header(header_, sizeof(nfgenmsg)))->nfgen_family = family;
+        mnl_nlmsg_put_header(buffer_.data());
+        header()->nlmsg_type = static_cast<std::uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | type);
+        static_cast<nfgenmsg*>(mnl_nlmsg_put_extra_header(header(), sizeof(nfgenmsg)))->nfgen_family = family;
     }
     Message& name(const char* table, const char* chain) {
-        mnl_attr_put_strz(header_, NFTA_CHAIN_TABLE, table);
-        mnl_attr_put_strz(header_, NFTA_CHAIN_NAME, chain);
+        mnl_attr_put_strz(header(), NFTA_CHAIN_TABLE, table);
+        mnl_attr_put_strz(header(), NFTA_CHAIN_NAME, chain);
         return *this;
     }
     Message& hook(std::uint32_t number, std::int32_t priority) {
-        auto* nest = mnl_attr_nest_start(header_, NFTA_CHAIN_HOOK);
-        mnl_attr_put_u32(header_, NFTA_HOOK_HOOKNUM, htonl(number));
-        mnl_attr_put_u32(header_, NFTA_HOOK_PRIORITY, htonl(static_cast<std::uint32_t>(priority)));
-        mnl_attr_nest_end(header_, nest);
+        auto* nest = mnl_attr_nest_start(header(), NFTA_CHAIN_HOOK);
+        mnl_attr_put_u32(header(), NFTA_HOOK_HOOKNUM, htonl(number));
+        mnl_attr_put_u32(header(), NFTA_HOOK_PRIORITY, htonl(static_cast<std::uint32_t>(priority)));
+        mnl_attr_nest_end(header(), nest);
         return *this;
     }
     Message& policy(std::uint32_t verdict) {
-        mnl_attr_put_u32(header_, NFTA_CHAIN_POLICY, htonl(verdict));
+        mnl_attr_put_u32(header(), NFTA_CHAIN_POLICY, htonl(verdict));
         return *this;
     }
     Message& cut_by(std::uint32_t bytes) {
-        header_->nlmsg_len -= bytes;
+        header()->nlmsg_len -= bytes;
         return *this;
     }
-    [[nodiscard]] std::optional<OtherChain> parsed() const { return parse_base_chain(header_); }
+    [[nodiscard]] std::optional<OtherChain> parsed() const {
+        return parse_base_chain(reinterpret_cast<const nlmsghdr*>(buffer_.data()));
+    }
 
   private:
+    // Messages are copied: nothing may point into the one that was.
+    [[nodiscard]] nlmsghdr* header() { return reinterpret_cast<nlmsghdr*>(buffer_.data()); }
     alignas(nlmsghdr) std::array<char, 512> buffer_{};
-    nlmsghdr* header_;
 };
 
 TEST(OtherChains, ReadsABaseChain) {
