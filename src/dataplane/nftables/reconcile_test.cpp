@@ -556,6 +556,10 @@ TEST(Refusal, ACheckTriesAgain) {
     EXPECT_GT(outcome->differences, 0U);
     EXPECT_THAT(place.dataplane.set_aside(), IsEmpty());
     EXPECT_EQ(comparable(place.state()), comparable(freshly_replaced(cluster.plan())));
+    // And what is believed is what is there: back to the pool of before is a change.
+    const auto next = place.apply(cluster.planner.apply({put(endpoints(9, {2, 3, 4}))}));
+    ASSERT_TRUE(next) << next.error().message;
+    EXPECT_EQ(comparable(place.state()), comparable(freshly_replaced(cluster.plan())));
 }
 
 // What is no service port's own is named as well, at a change and at a start, and lands when it can.
