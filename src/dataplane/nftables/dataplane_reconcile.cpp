@@ -205,6 +205,8 @@ Result<void> NftablesDataplane::settle(const plan::Plan& plan, const Observed& o
         state_ = State{plan.node, classes, {}, {}, slots, {}, std::move(state_.shared_aside)};
         for (const auto& chain : wanted.chains) state_.chains[chain.name] = chain;
         for (const auto& set : wanted.sets) state_.sets[set.name] = set;
+    } else if (look == Look::kRunning) {
+        state_.slots = slots;  // of a service that was set aside, they were still those from before its refusal
     }
     state_.aside = std::move(aside);
     state_.shared_aside.merge(refused);
