@@ -228,6 +228,44 @@ TEST(Restart, AnOlderLayoutGoesWhenTheNewIsInPlace) {
     }
 }
 
+// While it was down, a load balancer's source range got a length that was not there before, and a pool a size: whoever
+// looks half-way sees no element that needs a rule which is not there yet.
+TEST(Restart, NewRulesComeBeforeTheElementsThatNeedThem) {
+    Cluster cluster;
+    auto balanced = numbered(3, cluster_ip(3));
+    balanced.type = api::ServiceType::kLoadBalancer;
+    balanced.load_balancer_vips = {ip("5.6.7.8")};
+    balanced.load_balancer_source_ranges = plan::testing::cidrs({"10.0.0.0/8"});
+    static_cast<void>(cluster.planner.apply({put(balanced)}));
+    OnTwin first(net::Family::kIpv4);
+    ASSERT_TRUE(first.reconcile(cluster.plan()));
+    balanced.load_balancer_source_ranges = plan::testing::cidrs({"10.1.0.0/16", "10.2.3.0/24"});
+    static_cast<void>(cluster.planner.apply({put(balanced), put(endpoints(4, {1, 2, 3, 4, 5, 6}))}));
+    const auto fresh = freshly_replaced(cluster.plan());
+    for (std::uint64_t stop_at = 1;; ++stop_at) {
+        OnTwin place(net::Family::kIpv4, first.twin, Limits{1});
+        place.twin.reset_counters();
+        place.twin.fail_call(stop_at, ENOMEM);
+        const auto result = place.reconcile(cluster.plan());
+        const auto& state = place.state();
+        const auto has = [&](const std::string& set) {
+            const auto found = state.sets.find(set);
+            return found != state.sets.end() && !found->second.elements.empty();
+        };
+        // Two rules a length, and the drop.
+        const bool new_length = has("allowed-sources-16") || has("allowed-sources-24");
+        EXPECT_TRUE(!new_length || state.chains.at("allowed-sources").rules.size() == 2 * 3 + 1);
+        EXPECT_TRUE(!has("upto-8") || state.chains.at("pick").rules.size() == 3);
+        if (result) {
+            EXPECT_GT(stop_at, 4U);
+            EXPECT_THAT(comparable(state).at("upto-8"), SizeIs(2));
+            EXPECT_EQ(comparable(state).at("filtered-sources"), comparable(fresh).at("filtered-sources"));
+            break;
+        }
+        ASSERT_LT(stop_at, 60U);
+    }
+}
+
 TEST(Restart, WhatCannotBeTurnedIsMadeAnewInOneStep) {
     const Cluster cluster;
     const auto fresh = freshly_replaced(cluster.plan());
