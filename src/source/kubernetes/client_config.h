@@ -69,7 +69,7 @@ struct ClientConfig {
     Impersonation impersonation;
 
     std::string name_space;
-    // For the log: what was survived, and what follows from it.
+    // For whoever loaded it to log: what was survived, and what follows from it.
     std::vector<std::string> notices;
 };
 
