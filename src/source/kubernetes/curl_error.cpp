@@ -45,6 +45,8 @@ std::string reason_of(const CurlFailure& failure) {
     if (failure.code == CURLE_COULDNT_CONNECT && failure.os_error != 0)
         return "cannot connect: " + errno_text(failure.os_error);
     if (failure.code == CURLE_GOT_NOTHING) return "the connection ended without an answer";
+    // What libcurl notices first of a connection that was reset while it was set up.
+    if (mentions(failure.detail, "getpeername")) return "the connection was closed as soon as it was there";
     // libcurl's words, without a line's end.
     std::string reason(failure.detail.empty() ? std::string_view(::curl_easy_strerror(failure.code)) : failure.detail);
     for (char& letter : reason)

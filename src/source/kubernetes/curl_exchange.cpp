@@ -4,7 +4,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-#include <cstring>
+#include <algorithm>
 
 #include "source/kubernetes/curl_error.h"
 #include "source/kubernetes/response_head.h"
@@ -20,6 +20,13 @@ constexpr int kProbeSeconds = 5;
 void set_option(int socket, int level, int option, int value) {
     // Without it the connection still works, it only dies later.
     std::ignore = ::setsockopt(socket, level, option, &value, sizeof value);
+}
+
+// A number that means something else by now is no TCP socket, or at worst another one.
+bool is_connected(int socket) {
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    return ::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_state == TCP_ESTABLISHED;
 }
 
 // Without user and password.
@@ -52,6 +59,7 @@ Result<void> CurlExchange::open(const CurlSettings& settings, Identity identity,
                                 std::function<void(CurlExchange&, const ResponseHead&)> on_head) {
     identity_ = std::move(identity);
     on_head_ = std::move(on_head);
+    settings_ = &settings;
     easy_.reset(::curl_easy_init());
     if (!easy_) return fail("libcurl gives no handle");
     error_text_.assign(CURL_ERROR_SIZE, '\0');
@@ -63,7 +71,7 @@ Result<void> CurlExchange::open(const CurlSettings& settings, Identity identity,
     set(CURLOPT_WRITEFUNCTION, &CurlExchange::on_body);
     set(CURLOPT_WRITEDATA, this);
     set(CURLOPT_SOCKOPTFUNCTION, &CurlExchange::on_socket);
-    set(CURLOPT_SOCKOPTDATA, &settings);
+    set(CURLOPT_SOCKOPTDATA, this);
     set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(settings.connect_limit.count()));
     set(CURLOPT_MAXAGE_CONN, kIdleSeconds);
     // One connection for all, as soon as it is known whether it can carry them.
@@ -172,14 +180,13 @@ std::optional<TransportError> CurlExchange::result(CURLcode code, const CurlSett
                      .via_proxy = shown_proxy(settings.proxy)});
 }
 
-std::chrono::microseconds CurlExchange::in_handshake(Time now) const {
-    curl_off_t connected = 0;
+CurlExchange::Time::duration CurlExchange::in_handshake(Time now) {
+    if (sockets_.empty() || head_told_ || !settings_->config.server.is_https() || !settings_->proxy.empty()) return {};
     curl_off_t secured = 0;
-    ::curl_easy_getinfo(easy_.get(), CURLINFO_CONNECT_TIME_T, &connected);
     ::curl_easy_getinfo(easy_.get(), CURLINFO_APPCONNECT_TIME_T, &secured);
-    if (connected == 0 || secured != 0 || head_told_) return {};
-    return std::chrono::duration_cast<std::chrono::microseconds>(now - opened_at) -
-           std::chrono::microseconds(connected);
+    if (secured != 0) return {};
+    if (!connected_at_ && std::any_of(sockets_.begin(), sockets_.end(), is_connected)) connected_at_ = now;
+    return connected_at_ ? now - *connected_at_ : Time::duration::zero();
 }
 
 bool CurlExchange::is_http1() const {
@@ -222,8 +229,10 @@ std::size_t CurlExchange::on_body(char* bytes, std::size_t size, std::size_t cou
     return exchange.cancelled() ? 0 : size * count;
 }
 
-int CurlExchange::on_socket(void* settings, curl_socket_t socket, curlsocktype /*purpose*/) {
-    const auto& limits = *static_cast<const CurlSettings*>(settings);
+int CurlExchange::on_socket(void* self, curl_socket_t socket, curlsocktype /*purpose*/) {
+    auto& exchange = *static_cast<CurlExchange*>(self);
+    const CurlSettings& limits = *exchange.settings_;
+    exchange.sockets_.push_back(socket);
     set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
     if (limits.probe_after.count() == 0) return CURL_SOCKOPT_OK;
     set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, static_cast<int>(limits.probe_after.count()));

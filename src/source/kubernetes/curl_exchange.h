@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "source/kubernetes/credentials.h"
 #include "source/kubernetes/transport.h"
@@ -55,8 +56,9 @@ class CurlExchange {
     [[nodiscard]] const Identity& identity() const { return identity_; }
     [[nodiscard]] bool head_told() const { return head_told_; }
     [[nodiscard]] std::uint64_t body_bytes() const { return body_bytes_; }
-    // Since TCP is connected without TLS being through; zero when it is, or there is none to wait for.
-    [[nodiscard]] std::chrono::microseconds in_handshake(Time now) const;
+    // How long TCP is connected, as seen by calling this, without TLS being through. Zero when it is, or there is none.
+    // libcurl has one limit for both and does not say when the first is done.
+    [[nodiscard]] Time::duration in_handshake(Time now);
     [[nodiscard]] bool is_http1() const;
 
     // For the transport's deadlines.
@@ -78,7 +80,7 @@ class CurlExchange {
     // libcurl's callbacks.
     static std::size_t on_header(char* bytes, std::size_t size, std::size_t count, void* self);
     static std::size_t on_body(char* bytes, std::size_t size, std::size_t count, void* self);
-    static int on_socket(void* settings, curl_socket_t socket, curlsocktype purpose);
+    static int on_socket(void* self, curl_socket_t socket, curlsocktype purpose);
 
     void set_target(const CurlSettings& settings);
     void set_tls(const CurlSettings& settings, const std::string& authority);
@@ -98,6 +100,9 @@ class CurlExchange {
     List connect_to_;
     std::string error_text_;  // CURL_ERROR_SIZE bytes, written by libcurl
     CURLcode set_error_ = CURLE_OK;
+    const CurlSettings* settings_ = nullptr;
+    std::vector<int> sockets_;  // libcurl's, opened for this request and perhaps closed since; only looked at
+    std::optional<Time> connected_at_;
     ResponseHead head_;
     std::size_t header_bytes_ = 0;
     bool headers_too_large_ = false;

@@ -325,7 +325,7 @@ void CurlTransport::sweep() {
 // Until the next thing that no socket announces.
 CurlTransport::Time::duration CurlTransport::until_deadline(Time now) const {
     auto least = Time::duration::max();
-    for (const CurlExchange* exchange : all()) {
+    for (CurlExchange* exchange : all()) {
         if (exchange->easy() == nullptr) {
             // Without a due time ahead it waits for a plugin, which interrupts.
             const auto wait = exchange->due - options_.time.steady();

@@ -1,6 +1,9 @@
 // Requests over HTTP/1.1 or 2 by libcurl, all of them on the thread that calls run_for(). One connection carries all
 // requests where the server speaks HTTP/2 (by ALPN); otherwise each watch has its own.
 //
+// When an HTTP/2 server breaks the protocol in the middle of an answer, libcurl 7.88 closes and calls the answer whole,
+// unless it had announced its length. Who reads a body must notice by itself that it stops short.
+//
 // Credentials that a plugin must be asked for first do not hold anything up: the request waits, others go on.
 #pragma once
 

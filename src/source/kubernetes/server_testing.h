@@ -105,6 +105,13 @@ class TestConnection {
         while (!read_some().empty()) {
         }
     }
+    // After a handshake that failed: lets the other side read the alert before it meets a reset.
+    void linger_raw() {
+        ::shutdown(socket_.get(), SHUT_WR);
+        std::string bytes(4096, '\0');
+        while (::recv(socket_.get(), bytes.data(), bytes.size(), 0) > 0) {
+        }
+    }
     // The end sends RST.
     void reset_on_close() {
         const linger now{1, 0};
@@ -211,7 +218,10 @@ class TestServer {
             const std::lock_guard lock(mutex_);
             open_.push_back(&connection);
         }
-        if (!stopping_ && (context_ == nullptr || connection.accept_tls(context_))) serve_(connection);
+        if (context_ == nullptr || connection.accept_tls(context_))
+            serve_(connection);
+        else
+            connection.linger_raw();
         if (!connection.resets()) connection.shut_down();
         const std::lock_guard lock(mutex_);
         open_.remove(&connection);
