@@ -9,7 +9,7 @@ packages=(
     libmnl-dev libnftnl-dev libyaml-dev libsimdjson-dev libfmt-dev libspdlog-dev libmicrohttpd-dev libcli11-dev
     libprotozero-dev libcurl4-openssl-dev libseccomp-dev libcap-ng-dev
     # to test
-    librapidcheck-dev libgtest-dev libgmock-dev libbenchmark-dev python3
+    libssl-dev librapidcheck-dev libgtest-dev libgmock-dev libbenchmark-dev python3
     nftables iptables iproute2 debootstrap ca-certificates
     qemu-system-x86 busybox-static xz-utils
     # the second compiler: sanitized fuzzing, tidy, format

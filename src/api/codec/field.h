@@ -42,6 +42,8 @@ class Field {
     [[nodiscard]] bool is_mapping() const { return present() && node_->kind == NodeKind::kMapping; }
     [[nodiscard]] bool is_empty_list() const { return present() && node_->kind == NodeKind::kSequence && size() == 0; }
     [[nodiscard]] std::string_view key() const { return key_; }
+    // For what is passed on as it stands, whatever it is; null if absent.
+    [[nodiscard]] const TreeNode* node() const { return node_; }
     // How many children it has.
     [[nodiscard]] std::size_t size() const;
 

@@ -15,7 +15,7 @@ namespace {
 
 class JsonReader {
   public:
-    JsonReader(ByteReader& reader, DocumentDecoder& document) : window_(reader), document_(document) {}
+    JsonReader(ByteReader& reader, Documents& document) : window_(reader), document_(document) {}
 
     Result<void> run();
 
@@ -35,7 +35,7 @@ class JsonReader {
     Error unexpected(std::size_t at, std::string_view wanted);
 
     JsonWindow window_;
-    DocumentDecoder& document_;
+    Documents& document_;
     JsonTree json_;
     Tree tree_;
 };
@@ -148,7 +148,7 @@ Result<void> JsonReader::items() {
 
 // `text` is followed by SIMDJSON_PADDING readable bytes.
 Result<void> JsonReader::parse(std::string_view text, int line) {
-    const JsonReading reading = json_.read(text, line, tree_);
+    const JsonReading reading = json_.read(text, line, tree_, document_.duplicate_keys());
     if (reading.outcome == JsonOutcome::kRead) return {};
     return document_.broken(reading.line,
                             (reading.outcome == JsonOutcome::kNotJson ? "is not valid JSON: " : "") + reading.flaw);
@@ -169,6 +169,6 @@ Error JsonReader::unexpected(std::size_t at, std::string_view wanted) {
 
 }  // namespace
 
-Result<void> read_json(ByteReader& reader, DocumentDecoder& document) { return JsonReader(reader, document).run(); }
+Result<void> read_json(ByteReader& reader, Documents& document) { return JsonReader(reader, document).run(); }
 
 }  // namespace ghostip::api::codec

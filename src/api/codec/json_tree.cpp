@@ -14,7 +14,8 @@ namespace {
 
 class Builder {
   public:
-    Builder(Tree& tree, JsonReading& reading) : tree_(tree), reading_(reading) {}
+    Builder(Tree& tree, DuplicateKeys duplicates, JsonReading& reading)
+        : tree_(tree), duplicates_(duplicates), reading_(reading) {}
 
     bool build(simdjson::dom::element element, NodeId parent, std::string_view key, int depth);
 
@@ -29,6 +30,7 @@ class Builder {
     bool members(simdjson::dom::object object, NodeId id, int depth);
 
     Tree& tree_;
+    const DuplicateKeys duplicates_;
     JsonReading& reading_;
 };
 
@@ -85,6 +87,7 @@ bool Builder::elements(simdjson::dom::array array, NodeId id, int depth) {
 bool Builder::members(simdjson::dom::object object, NodeId id, int depth) {
     for (const simdjson::dom::key_value_pair member : object)
         if (!build(member.value, id, member.key, depth + 1)) return false;
+    if (duplicates_ == DuplicateKeys::kKeep) return true;
     const TreeNode* twice = tree_.find_duplicate(id);
     if (twice == nullptr) return true;
     reading_.line = tree_.line_of(*twice);
@@ -100,7 +103,7 @@ struct JsonTree::Parser {
 JsonTree::JsonTree() : parser_(std::make_unique<Parser>()) {}
 JsonTree::~JsonTree() = default;
 
-JsonReading JsonTree::read(std::string_view text, int line, Tree& tree) {
+JsonReading JsonTree::read(std::string_view text, int line, Tree& tree, DuplicateKeys duplicates) {
     tree.clear();
     JsonReading reading{.line = line};
     simdjson::dom::element element;
@@ -114,7 +117,7 @@ JsonReading JsonTree::read(std::string_view text, int line, Tree& tree) {
         return reading;
     }
     if (line > 0) tree.set_json(text, line);
-    static_cast<void>(Builder(tree, reading).build(element, kNoNode, {}, 0));
+    static_cast<void>(Builder(tree, duplicates, reading).build(element, kNoNode, {}, 0));
     return reading;
 }
 

@@ -31,7 +31,8 @@ class JsonTree {
 
     // Clears the tree and fills it. `text` is followed by SIMDJSON_PADDING readable bytes, and lives as long as the
     // tree's content, if that is to know its lines. `line` is that of the text's first byte; 0: nobody counts lines.
-    [[nodiscard]] JsonReading read(std::string_view text, int line, Tree& tree);
+    [[nodiscard]] JsonReading read(std::string_view text, int line, Tree& tree,
+                                   DuplicateKeys duplicates = DuplicateKeys::kRefuse);
 
   private:
     struct Parser;
