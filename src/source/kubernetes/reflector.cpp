@@ -23,6 +23,7 @@ constexpr auto kRetryAfterLimit = std::chrono::seconds(600);
 // Streams that end before all is there: after so many in a row, pages get through better.
 constexpr int kStreamTries = 3;
 constexpr int kBrokenOpens = 5;
+constexpr int kThrottledStreams = 10;
 
 // Resource versions are decimal numbers where they can be compared at all.
 bool is_number(std::string_view text) {
@@ -51,6 +52,7 @@ Reflector::Reflector(Resource resource, ReflectorOptions options, Seams seams, T
 
 void Reflector::begin_round() {
     cut_streams_ = 0;
+    throttled_streams_ = 0;
     // A doubted state is compared with one from behind all caches.
     if (replica_.holding())
         list("");
@@ -61,7 +63,6 @@ void Reflector::begin_round() {
 void Reflector::stream() {
     replica_.begin();
     stream_had_events_ = false;
-    said_slow_ = false;
     asked_version_ = version_unavailable_ ? "" : version_;
     send(Phase::kStreaming, watch_target(resource_, asked_version_, watch_timeout(), InitialEvents::kSend),
          Exchange::Form::kWatch);
@@ -113,6 +114,7 @@ void Reflector::send(Phase phase, std::string target, Exchange::Form form) {
     phase_ = phase;
     sent_at_ = alive_at_ = seams_.now();
     opened_at_.reset();
+    progressed_ = false;
     Request request{.target = std::move(target), .accept = json_only_ ? "application/json" : options_.accept};
     request.rate_limited = form == Exchange::Form::kList;
     ExchangeUser& user = *this;
@@ -250,8 +252,8 @@ void Reflector::received(api::Received received) {
     }
     cut_streams_ = 0;
     phase_ = Phase::kWatching;
-    asked_version_ = received.resource_version;
     synthetic_ = false;
+    progressed_ = true;
     take_over(std::move(received.resource_version));
 }
 
@@ -268,7 +270,7 @@ void Reflector::follow(api::Received received) {
     }
     if (received.type != api::EventType::kAdded) synthetic_ = false;
     if (!synthetic_ && !received.resource_version.empty() && !is_older(received.resource_version, version_))
-        version_ = received.resource_version;
+        if (std::exchange(version_, received.resource_version) != received.resource_version) progressed_ = true;
     if (!bookmark) ++counts_.events;
     sign_of_life();
     replica_.follow(std::move(received));
@@ -290,6 +292,7 @@ void Reflector::take_over(std::string resource_version) {
     replica_.take_over(asked ? Replica::Answer::kAsked : Replica::Answer::kAny, now);
     version_ = std::move(resource_version);
     version_unavailable_ = false;
+    said_slow_ = false;
     life_at_ = alive_at_ = now;
     if (const auto spell = troubles_.over(Doing::kListing, now))
         say(log::Level::kInfo, fmt::format("listed {}: {} objects", *spell, replica_.size()));
@@ -330,8 +333,11 @@ void Reflector::stream_ended(const Ending& ending) {
     }
     const Trouble& trouble = *ending.trouble;
     switch (trouble.kind) {
-        case Kind::kUnreachable:
-        case Kind::kThrottled: return wait_for(Next::kStream, trouble, Doing::kListing);
+        case Kind::kThrottled:
+            // A server that never has room for the stream may have some for a list.
+            if (trouble.code != 429 && ++throttled_streams_ > kThrottledStreams) return list_instead(trouble);
+            [[fallthrough]];
+        case Kind::kUnreachable: return wait_for(Next::kStream, trouble, Doing::kListing);
         case Kind::kExpired:
         case Kind::kTooLarge:
             if (asked_version_.empty()) return list_instead(trouble);
@@ -413,7 +419,7 @@ void Reflector::list_failed(const Trouble& trouble) {
 void Reflector::watch_ended(const Ending& ending) {
     const auto now = seams_.now();
     if (!ending.trouble || (ending.opened && ending.trouble->kind == Kind::kBroken)) {
-        if (now - sent_at_ < kVeryShort && version_ == asked_version_)
+        if (now - sent_at_ < kVeryShort && !progressed_)
             return wait_for(Next::kRound, {Kind::kShort, 0, "the watch ended as soon as it began"}, Doing::kWatching);
         if (ending.trouble)
             say(log::Level::kDebug,

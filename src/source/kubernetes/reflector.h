@@ -146,8 +146,10 @@ class Reflector final : private ExchangeUser {
     bool synced_ = false;
     bool synthetic_ = false;  // watching without a version: the first events are what exists, in any order
     bool stream_had_events_ = false;
+    bool progressed_ = false;  // watching: something has come that the next watch need not ask for
     bool said_slow_ = false;
     int cut_streams_ = 0;        // in a row, before all was there
+    int throttled_streams_ = 0;  // in this round, by errors of the server
     int broken_opens_ = 0;       // watches in a row that did not even begin
     int stalls_in_a_row_ = 0;    // watches without a sign of life
     ListPage page_;              // being asked for
