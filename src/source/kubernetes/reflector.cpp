@@ -88,10 +88,21 @@ void Reflector::watch() {
         begin_round();
         return;
     }
+    if (phase_ != Phase::kListing) ++counts_.watch_restarts;
     asked_version_ = version_;
     synthetic_ = version_.empty() || version_ == "0";
     send(Phase::kWatching, watch_target(resource_, version_, watch_timeout(), InitialEvents::kNo),
          Exchange::Form::kWatch);
+}
+
+// One object of a list past all caches: its head has the server's version. A server that was away may have come back
+// from a backup; a watch from our version would then be silent until it has got there again, and go on from there as if
+// nothing had been. (Whoever got there before we are back cannot be told from one that was never set back; for that
+// etcd's restore can skip versions.)
+void Reflector::probe() {
+    if (version_.empty()) return begin_round();
+    asked_version_ = version_;
+    send(Phase::kProbing, list_target(resource_, {"", 1, ""}), Exchange::Form::kList);
 }
 
 void Reflector::wait_for(Next next, const Trouble& trouble, Doing doing) {
@@ -164,6 +175,8 @@ void Reflector::tick() {
             if (now < wait_until_) return;
             if (next_ == Next::kWatch)
                 watch();
+            else if (next_ == Next::kProbe)
+                probe();
             else if (next_ == Next::kStream)
                 stream();
             else
@@ -175,7 +188,8 @@ void Reflector::tick() {
                 say(log::Level::kInfo, "still waiting for the server to send all that exists");
             }
             break;
-        case Phase::kListing: break;
+        case Phase::kListing:
+        case Phase::kProbing: break;
         case Phase::kWatching:
             if (replica_.holding() && now >= replica_.ask_again_at()) {
                 list("");
@@ -200,8 +214,10 @@ void Reflector::stalled() {
                                      : fmt::format("not all has come within {} s", options_.list_limit.count())};
         if (phase_ == Phase::kStreaming)
             list_instead(trouble);
-        else
+        else if (phase_ == Phase::kListing)
             list_failed(trouble);
+        else
+            wait_for(Next::kProbe, trouble, Doing::kWatching);
         return;
     }
     // A server that was set back to an older state waits silently for a version that is years away. Resuming from it
@@ -218,7 +234,6 @@ void Reflector::stalled() {
         resource_version_unavailable();
         begin_round();
     } else {
-        ++counts_.watch_restarts;
         watch();
     }
 }
@@ -228,6 +243,7 @@ void Reflector::stalled() {
 void Reflector::opened() { opened_at_ = alive_at_ = seams_.now(); }
 
 void Reflector::received(api::Received received) {
+    if (phase_ == Phase::kProbing) return;
     if (phase_ == Phase::kListing) {
         replica_.collect(std::move(received));
         return;
@@ -313,6 +329,7 @@ void Reflector::ended(Ending ending) {
     switch (phase_) {
         case Phase::kStreaming: return stream_ended(ending);
         case Phase::kListing: return list_ended(ending);
+        case Phase::kProbing: return probe_ended(ending);
         case Phase::kWatching: return watch_ended(ending);
         case Phase::kIdle:
         case Phase::kWaiting: return;
@@ -416,6 +433,25 @@ void Reflector::list_failed(const Trouble& trouble) {
     wait_for(Next::kRound, trouble, Doing::kListing);
 }
 
+void Reflector::probe_ended(const Ending& ending) {
+    if (!ending.trouble) {
+        if (!is_older(ending.list.resource_version, version_)) return watch();
+        say(log::Level::kWarning,
+            fmt::format("the server is back at resource version {}, which is before ours ({}): it "
+                        "was set back; listing anew",
+                        ending.list.resource_version, version_));
+        resource_version_unavailable();
+        return begin_round();
+    }
+    switch (ending.trouble->kind) {
+        case Kind::kUnreachable:
+        case Kind::kBroken:
+        case Kind::kThrottled: return wait_for(Next::kProbe, *ending.trouble, Doing::kWatching);
+        // Not worth more: whoever has no answer to this may have one to the watch.
+        default: return watch();
+    }
+}
+
 void Reflector::watch_ended(const Ending& ending) {
     const auto now = seams_.now();
     if (!ending.trouble || (ending.opened && ending.trouble->kind == Kind::kBroken)) {
@@ -424,7 +460,6 @@ void Reflector::watch_ended(const Ending& ending) {
         if (ending.trouble)
             say(log::Level::kDebug,
                 fmt::format("the watch broke: {}; going on from {}", ending.trouble->text, version_));
-        ++counts_.watch_restarts;
         return watch();
     }
     const Trouble& trouble = *ending.trouble;
@@ -436,8 +471,8 @@ void Reflector::watch_ended(const Ending& ending) {
                 return wait_for(Next::kRound, trouble, Doing::kWatching);
             }
             [[fallthrough]];
-        case Kind::kUnreachable:
-        case Kind::kThrottled: ++counts_.watch_restarts; return wait_for(Next::kWatch, trouble, Doing::kWatching);
+        case Kind::kUnreachable: return wait_for(Next::kProbe, trouble, Doing::kWatching);
+        case Kind::kThrottled: return wait_for(Next::kWatch, trouble, Doing::kWatching);
         case Kind::kNotAcceptable:
             if (speak_json()) return watch();
             return wait_for(Next::kRound, trouble, Doing::kWatching);

@@ -47,7 +47,7 @@ struct ReflectorStats {
     // Since the last sign of life: an event, a bookmark, a whole list. Absent before the first.
     std::optional<double> watch_age_seconds = {};
     std::uint64_t relists = 0;         // full states after the first
-    std::uint64_t watch_restarts = 0;  // watches after the first
+    std::uint64_t watch_restarts = 0;  // watches that went on from a resource version
     std::uint64_t stalls = 0;          // answers given up because nothing came
     std::uint64_t events = 0;          // of watches, without bookmarks
     std::uint64_t decode_failures = 0;
@@ -76,8 +76,8 @@ class Reflector final : private ExchangeUser {
     [[nodiscard]] const Resource& resource() const { return resource_; }
 
   private:
-    enum class Phase : std::uint8_t { kIdle, kWaiting, kStreaming, kListing, kWatching };
-    enum class Next : std::uint8_t { kRound, kStream, kWatch };
+    enum class Phase : std::uint8_t { kIdle, kWaiting, kStreaming, kListing, kProbing, kWatching };
+    enum class Next : std::uint8_t { kRound, kStream, kProbe, kWatch };
     using Doing = TroubleLog::Doing;
 
     // Rounds.
@@ -85,6 +85,7 @@ class Reflector final : private ExchangeUser {
     void stream();
     void list(std::string resource_version);
     void list_page(ListPage page);
+    void probe();
     void watch();
     void wait_for(Next next, const Trouble& trouble, Doing doing);
     void send(Phase phase, std::string target, Exchange::Form form);
@@ -96,6 +97,7 @@ class Reflector final : private ExchangeUser {
     void list_instead(const Trouble& trouble);
     void list_ended(const Ending& ending);
     void list_failed(const Trouble& trouble);
+    void probe_ended(const Ending& ending);
     void watch_ended(const Ending& ending);
     void stalled();
     [[nodiscard]] bool speak_json();

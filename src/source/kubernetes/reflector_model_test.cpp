@@ -84,12 +84,19 @@ class ModelServer {
         backup_ = state_;
         cached_ = state_;
     }
+    // Takes a while, in which nobody listens; and the copy is not passed by before everybody is back.
     void restore() {
         drop_watches();
+        down = true;
+        scene_.pass(2min);
+        down = false;
         state_ = backup_;
         cached_ = state_;
         // What was written since is gone, as if deleted.
         for (auto& [name, count] : deletions_) ++count;
+        faults = false;
+        scene_.pass(2min);
+        faults = true;
     }
     void drop_watches() {
         for (const auto& sent : scene_.server.open_requests()) break_off(sent.id);
@@ -117,6 +124,7 @@ class ModelServer {
     [[nodiscard]] const State& state() const { return state_; }
 
     bool faults = true;
+    bool down = false;    // refuses everybody
     bool streams = true;  // offers the streaming list
 
   private:
@@ -149,6 +157,7 @@ class ModelServer {
     }
 
     void answer(RequestId id, const std::string& target) {
+        if (down) return scene_.server.end(id, TransportError::Kind::kRefused, "refused");
         if (faults && dice_.one_in(4) && misbehave(id)) return;
         const std::string version = parameter(target, "resourceVersion");
         if (parameter(target, "watch") != "true")
@@ -264,9 +273,9 @@ class ModelServer {
     std::map<std::string, int> deletions_;
 };
 
-class Run {
+class Walk {
   public:
-    explicit Run(std::uint64_t seed) : dice_(seed), scene_(options(seed)), server_(scene_, dice_) {
+    explicit Walk(std::uint64_t seed) : dice_(seed), scene_(options(seed)), server_(scene_, dice_) {
         scene_.random = [this] { return dice_.unit(); };
         server_.streams = seed % 3 != 0;
         scene_.folded.after_change = [this] { check_while_it_moves(); };
@@ -357,7 +366,7 @@ TEST(ReflectorModel, FollowsWhateverHappens) {
     if (const char* told = std::getenv("GHOSTIP_MODEL_SEED"); told != nullptr) first = last = std::stoull(told);
     for (std::uint64_t seed = first; seed <= last && !HasFailure(); ++seed) {
         SCOPED_TRACE(fmt::format("GHOSTIP_MODEL_SEED={}", seed));
-        Run(seed).go(300);
+        Walk(seed).go(300);
     }
 }
 

@@ -76,7 +76,7 @@ TEST(ReflectorWatch, OneClearMessageWhileTheServerIsAway) {
     scene.run();
     std::vector<Clock::duration> pauses;
     for (int tries = 0; tries < 12; ++tries) {
-        ASSERT_TRUE(scene.asks("resourceVersion=6&")) << scene.target();
+        ASSERT_TRUE(scene.asks(tries == 0 ? "resourceVersion=6&" : "limit=1")) << scene.target();
         scene.fail(TransportError::Kind::kRefused);
         scene.run();
         pauses.push_back(scene.reflector.due() - scene.now);
@@ -88,6 +88,8 @@ TEST(ReflectorWatch, OneClearMessageWhileTheServerIsAway) {
     EXPECT_EQ(scene.folded.lines.size(), 1U);
     EXPECT_EQ(scene.folded.said("what is known (1 objects) stays in place"), 1);
     EXPECT_EQ(scene.folded.names(), "a");
+    scene.answer(200, list({json(service("a"), "1")}, "7"));
+    EXPECT_TRUE(scene.asks("resourceVersion=6&")) << scene.target();
     scene.head();
     scene.send(added(service("b"), "7"));
     EXPECT_EQ(scene.folded.said("the watch delivers again after 12 failed tries"), 1);
@@ -102,6 +104,7 @@ TEST(ReflectorWatch, ASilentRecoveryIsToldToo) {
     scene.pass(2s);
     scene.fail(TransportError::Kind::kRefused);
     scene.pass(2s);
+    scene.answer(200, list({}, "5"));
     scene.head();
     scene.pass(9s);
     EXPECT_EQ(scene.folded.said("stands again"), 0);
@@ -183,6 +186,24 @@ TEST(ReflectorWatch, ListsAnewWhenVersionsRunBackwards) {
         scene.send(added(service("d"), "42"));
         EXPECT_EQ(scene.folded.names(), "a c d");
     }
+}
+
+TEST(ReflectorWatch, LooksWhetherAServerThatWasAwayIsStillTheSame) {
+    Scene scene;
+    scene.start({service("a"), service("b")}, "500");
+    scene.fail(TransportError::Kind::kBroken);
+    scene.run();
+    scene.fail(TransportError::Kind::kRefused);
+    scene.pass(2s);
+    EXPECT_TRUE(scene.asks("limit=1")) << scene.target();
+    EXPECT_FALSE(scene.asks("resourceVersion")) << scene.target();
+    scene.answer(200, list({json(service("x"), "3")}, "40", "more"));
+    EXPECT_EQ(scene.folded.names(), "a b");
+    EXPECT_EQ(scene.folded.said("was set back"), 1);
+    EXPECT_TRUE(scene.asks("sendInitialEvents")) << scene.target();
+    EXPECT_FALSE(scene.asks("resourceVersion=")) << scene.target();
+    scene.stream({service("a")}, "41");
+    EXPECT_EQ(scene.folded.names(), "a");
 }
 
 TEST(ReflectorWatch, IsNotStuckWithAVersionOfTheFuture) {
