@@ -12,10 +12,10 @@ using WallTime = std::chrono::system_clock::time_point;
 // v1 ObjectReference.
 struct EventObject {
     std::string api_version = "v1";
-    std::string kind;        // `Node`
-    std::string namespace_;  // empty: the object has none; the event is then written to `default`
-    std::string name;
-    std::string uid;
+    std::string kind = {};        // `Node`
+    std::string namespace_ = {};  // empty: the object has none; the event is then written to `default`
+    std::string name = {};
+    std::string uid = {};
 
     friend auto operator<=>(const EventObject&, const EventObject&) = default;
 };
