@@ -21,8 +21,8 @@ void Replica::collect(api::Received received) {
     const auto* known = store_.find(received.key);
     if (received.object) {
         // What has not changed is shared with the present state, so that a full state costs pointers.
-        const bool same = known != nullptr && api::same_content(*known, *received.object);
-        next_.put(same ? *known : std::move(*received.object));
+        if (known != nullptr && api::same_content(*known, *received.object)) received.object = *known;
+        next_.put(std::move(*received.object));
         return;
     }
     ++decode_failures_;
@@ -62,11 +62,14 @@ bool Replica::doubtful(const std::vector<api::Change>& changes, const Removal& r
 }
 
 void Replica::hold(std::vector<api::Change> changes, const Removal& removal, Clock::time_point now) {
-    const auto held = std::ranges::stable_partition(changes, [&](const auto& c) { return !takes_away(store_, c); });
+    // (The ranges form returns a type that clang 14 does not compile.)
+    const auto held = std::stable_partition(changes.begin(), changes.end(),
+                                            [&](const auto& change) { return !takes_away(store_, change); });
     Hold hold{now + limits_.ask_again_after, now + limits_.hold_at_most, {}};
     if (hold_) hold.until = hold_->until;
-    for (auto& change : held) hold.pending.emplace(std::move(change.key), std::move(change.object));
-    changes.erase(held.begin(), held.end());
+    for (auto change = held; change != changes.end(); ++change)
+        hold.pending.emplace(std::move(change->key), std::move(change->object));
+    changes.erase(held, changes.end());
     hold_ = std::move(hold);
     ++held_removals_;
     listener_.say(

@@ -1,5 +1,7 @@
 #include "source/kubernetes/resource.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 namespace ghostip::source::kubernetes {
@@ -20,6 +22,10 @@ std::string escaped(std::string_view text) {
             out += fmt::format("%{:02X}", byte);
     }
     return out;
+}
+
+bool is_number(std::string_view text) {
+    return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
 }
 
 // Parameters must be added in the order of their names, as Go sorts them.
@@ -92,6 +98,13 @@ std::string watch_target(const Resource& resource, std::string_view resource_ver
     query.add("timeoutSeconds", fmt::to_string(timeout.count()));
     query.add("watch", "true");
     return query.take();
+}
+
+bool is_older(std::string_view version, std::string_view than) {
+    if (!is_number(version) || !is_number(than)) return false;
+    version.remove_prefix(std::min(version.find_first_not_of('0'), version.size()));
+    than.remove_prefix(std::min(than.find_first_not_of('0'), than.size()));
+    return version.size() != than.size() ? version.size() < than.size() : version < than;
 }
 
 }  // namespace ghostip::source::kubernetes

@@ -27,6 +27,8 @@ struct Resource {
 [[nodiscard]] Resource service_cidrs();
 [[nodiscard]] Resource own_node(std::string_view node_name);
 
+inline constexpr int kPageSize = 500;  // client-go's
+
 // An empty resource version asks for the newest that a quorum of etcd knows, `0` for whatever the server has at hand,
 // any other for nothing older than that.
 struct ListPage {
@@ -42,5 +44,8 @@ enum class InitialEvents : std::uint8_t {
 };
 [[nodiscard]] std::string watch_target(const Resource& resource, std::string_view resource_version,
                                        std::chrono::seconds timeout, InitialEvents initial);
+
+// Resource versions are decimal numbers where they can be compared at all; false where not.
+[[nodiscard]] bool is_older(std::string_view version, std::string_view than);
 
 }  // namespace ghostip::source::kubernetes

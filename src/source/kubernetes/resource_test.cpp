@@ -40,6 +40,16 @@ TEST(Resource, AsksAsKubeProxyWasRecordedToAsk) {
     EXPECT_THAT(ours, UnorderedElementsAreArray(recorded));
 }
 
+TEST(Resource, VersionsAreComparedAsNumbers) {
+    EXPECT_TRUE(is_older("9", "10"));
+    EXPECT_TRUE(is_older("18446744073709551616", "18446744073709551617"));
+    EXPECT_FALSE(is_older("10", "9"));
+    EXPECT_FALSE(is_older("010", "10"));
+    EXPECT_TRUE(is_older("0", "1"));
+    EXPECT_FALSE(is_older("", "1"));
+    EXPECT_FALSE(is_older("a", "b"));
+}
+
 struct Case {
     const char* name;
     std::string target;
