@@ -284,6 +284,12 @@ std::vector<api::Object> ApiServer::objects(api::Kind kind) const {
     return all;
 }
 
+std::size_t ApiServer::encode_all() {
+    const std::lock_guard lock(mutex_);
+    for (auto& [key, stored] : objects_) static_cast<void>(event_text("ADDED", *stored, protobuf_));
+    return objects_.size();
+}
+
 void ApiServer::compact() {
     const std::lock_guard lock(mutex_);
     history_.clear();

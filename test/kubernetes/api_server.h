@@ -72,6 +72,9 @@ class ApiServer {
     std::uint64_t remove(const api::ObjectKey& key);
     [[nodiscard]] std::vector<api::Object> objects(api::Kind kind) const;
 
+    // Encodes everything now that somebody will want, and says how many objects that are.
+    std::size_t encode_all();
+
     // Forgets the history: who watches from before meets 410.
     void compact();
     // As after a restore from a backup: all connections end, these objects are all there is, and resource versions go
