@@ -34,33 +34,6 @@ long field_kib(const std::string& path, std::string_view field) {
     return 0;
 }
 
-double cpu_seconds(pid_t process) {
-    clockid_t clock = 0;
-    timespec time{};
-    if (::clock_getcpuclockid(process, &clock) != 0 || ::clock_gettime(clock, &time) != 0) return 0;
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
-}
-
-// Ended and waited for, whatever happens.
-class Process {
-  public:
-    explicit Process(pid_t id) : id_(id) {}
-    ~Process() {
-        ::kill(id_, SIGTERM);
-        const auto begin = Clock::now();
-        while (::waitpid(id_, nullptr, WNOHANG) == 0) {
-            if (milliseconds_since(begin) > 30000) ::kill(id_, SIGKILL);
-            std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        }
-    }
-    Process(const Process&) = delete;
-    Process& operator=(const Process&) = delete;
-    [[nodiscard]] pid_t id() const { return id_; }
-
-  private:
-    const pid_t id_;
-};
-
 // `IPv4: 50000 service ports in the kernel; 300000 elements written, 0 removed in 74 transactions, 812.3 ms`
 bool read_sync_line(const std::string& line, ProxyFigures& figures) {
     const auto at = line.find("in the kernel; ");
@@ -118,31 +91,63 @@ void wait_until_settled() {
     }
 }
 
+RunningProxy::RunningProxy(int process, Fd log) : process_(process), log_(std::move(log)) {}
+
+RunningProxy::~RunningProxy() {
+    ::kill(process_, SIGTERM);
+    const auto begin = Clock::now();
+    while (::waitpid(process_, nullptr, WNOHANG) == 0) {
+        if (milliseconds_since(begin) > 30000) ::kill(process_, SIGKILL);
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+}
+
+Result<std::unique_ptr<RunningProxy>> RunningProxy::start(const testnet::Namespace& where, const std::string& binary,
+                                                          const std::vector<std::string>& flags) {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return fail_errno("pipe");
+    Fd read_end(ends[0]);
+    const Fd write_end(ends[1]);
+    std::vector<std::string> argv{binary, "proxy", "--hostname-override", "node-0", "--cluster-cidr", kPods};
+    argv.insert(argv.end(), flags.begin(), flags.end());
+    ASSIGN_OR_RETURN(const int process, where.start(argv, write_end.get()));
+    return std::unique_ptr<RunningProxy>(new RunningProxy(process, std::move(read_end)));
+}
+
+Result<ProxyFigures> RunningProxy::wait_in_sync() {
+    ProxyFigures figures;
+    RETURN_IF_ERROR(bench::wait_in_sync(log_.get(), figures));
+    figures.seconds = milliseconds_since(begin_) / 1000;
+    figures.cpu_seconds = cpu_seconds();
+    figures.peak_mib = peak_mib();
+    return figures;
+}
+
+double RunningProxy::cpu_seconds() const {
+    clockid_t clock = 0;
+    timespec time{};
+    if (::clock_getcpuclockid(process_, &clock) != 0 || ::clock_gettime(clock, &time) != 0) return 0;
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
+}
+
+double RunningProxy::resident_mib() const {
+    return static_cast<double>(field_kib(fmt::format("/proc/{}/status", process_), "VmRSS:")) / kKibPerMib;
+}
+double RunningProxy::peak_mib() const {
+    return static_cast<double>(field_kib(fmt::format("/proc/{}/status", process_), "VmHWM:")) / kKibPerMib;
+}
+
 Result<ProxyFigures> measure_proxy(const testnet::Namespace& where, const ProxyCommand& command) {
     if (command.measure_kernel) wait_until_settled();
     const long kernel_before = kernel_memory_kib();
-    std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return fail_errno("pipe");
-    const Fd read_end(ends[0]);
-    Fd write_end(ends[1]);
-
-    ProxyFigures figures;
-    const auto begin = Clock::now();
-    ASSIGN_OR_RETURN(const int started, where.start({command.binary, "proxy", "--manifests", command.manifest,
-                                                     "--hostname-override", "node-0", "--cluster-cidr", kPods,
-                                                     "--healthz-bind-address", "", "--metrics-bind-address", ""},
-                                                    write_end.get()));
-    const Process process(started);
-    write_end.reset();
-    RETURN_IF_ERROR(wait_in_sync(read_end.get(), figures));
-    figures.seconds = milliseconds_since(begin) / 1000;
-    figures.cpu_seconds = cpu_seconds(process.id());
-    const auto status = fmt::format("/proc/{}/status", process.id());
-    figures.peak_mib = static_cast<double>(field_kib(status, "VmHWM:")) / kKibPerMib;
+    ASSIGN_OR_RETURN(const auto proxy, RunningProxy::start(where, command.binary,
+                                                           {"--manifests", command.manifest, "--healthz-bind-address",
+                                                            "", "--metrics-bind-address", ""}));
+    ASSIGN_OR_RETURN(auto figures, proxy->wait_in_sync());
     // What it does right after the start (it looks at its neighbours) is done by then.
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
     if (command.measure_kernel) wait_until_settled();
-    figures.resident_mib = static_cast<double>(field_kib(status, "VmRSS:")) / kKibPerMib;
+    figures.resident_mib = proxy->resident_mib();
     figures.kernel_mib = static_cast<double>(kernel_memory_kib() - kernel_before) / kKibPerMib;
     return figures;
 }

@@ -1,10 +1,13 @@
 // `ghostip proxy` as a process that is measured from outside, in a given network namespace.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "base/fd.h"
 #include "base/result.h"
 #include "support/namespace.h"
 
@@ -25,6 +28,31 @@ struct ProxyCommand {
     std::string binary;
     std::string manifest;
     bool measure_kernel = false;  // waits before and after until the kernel's memory has settled
+};
+
+// A proxy that runs, until this object goes. The rules stay.
+class RunningProxy {
+  public:
+    // `flags` behind `BINARY proxy` and what all measurements share.
+    [[nodiscard]] static Result<std::unique_ptr<RunningProxy>> start(const testnet::Namespace& where,
+                                                                     const std::string& binary,
+                                                                     const std::vector<std::string>& flags);
+    ~RunningProxy();
+    RunningProxy(const RunningProxy&) = delete;
+    RunningProxy& operator=(const RunningProxy&) = delete;
+
+    // Until all families are in the kernel; the figures of the start, but for the kernel's memory.
+    [[nodiscard]] Result<ProxyFigures> wait_in_sync();
+    [[nodiscard]] double cpu_seconds() const;
+    [[nodiscard]] double resident_mib() const;
+    [[nodiscard]] double peak_mib() const;
+
+  private:
+    RunningProxy(int process, Fd log);
+
+    const int process_;
+    const Fd log_;
+    const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
 // Starts it, waits until it is in sync, looks at it and ends it; the rules stay.

@@ -121,8 +121,17 @@ void LiveNode::write(const std::string& file, const std::string& text) const {
 
 std::vector<std::string> LiveNode::flags() const {
     const bool ipv4 = family_ == net::Family::kIpv4;
-    return {"--manifests",    folder_ / "manifests",       "--cluster-cidr",      ipv4 ? "10.0.0.0/8" : "fd00:10::/64",
-            "--bind-address", address(kOwnAddress).text(), "--hostname-override", "test-node"};
+    const bool cluster = !master_.empty();
+    std::vector<std::string> flags{cluster ? "--master" : "--manifests",
+                                   cluster ? master_ : (folder_ / "manifests").string(),
+                                   "--cluster-cidr",
+                                   ipv4 ? "10.0.0.0/8" : "fd00:10::/64",
+                                   "--bind-address",
+                                   address(kOwnAddress).text(),
+                                   "--hostname-override",
+                                   "test-node"};
+    flags.insert(flags.end(), more_flags_.begin(), more_flags_.end());
+    return flags;
 }
 
 Result<void> LiveNode::start() {

@@ -1,4 +1,4 @@
-// A node on which the real `ghostip proxy` runs and follows a folder of manifests. It can be ended in any way, and its
+// A node on which the real `ghostip proxy` runs and follows a folder of manifests, or an API server. It can be ended in any way, and its
 // rules stay behind.
 #pragma once
 
@@ -56,6 +56,11 @@ class LiveNode {
 
     // Puts a manifest there, whole; its IPv4 addresses become those of the family.
     void write(const std::string& file, const std::string& text) const;
+    // The program is to take its objects from this API server instead of the folder, and these flags besides.
+    void follow(std::string master, std::vector<std::string> flags = {}) {
+        master_ = std::move(master);
+        more_flags_ = std::move(flags);
+    }
     // Starts the program and returns at once.
     [[nodiscard]] Result<void> start();
     // Starts it and waits for the end of its first sync; how long that took.
@@ -87,6 +92,8 @@ class LiveNode {
     const net::Family family_;
     std::unique_ptr<testnet::Topology> topology_;
     std::filesystem::path folder_;
+    std::string master_;  // empty: the folder
+    std::vector<std::string> more_flags_;
     int pid_ = -1;
 };
 

@@ -1,0 +1,172 @@
+// What following an API server costs: bench_cluster BINARY [--quick]
+//
+// For each size, in a network namespace of its own, against an API server in this process (test/kubernetes):
+//   start      process start to all rules in place, processor time and memory
+//   change     one endpoint replaced at the server: from there until the kernel tells that it is committed
+//   stream     1,000 such changes at 100 a second: processor time of the agent, and the same delay under it
+// and in the same run, as the limit: what the committing alone costs is in bench_sync's "one endpoint".
+// kube-proxy's figures for the same work stand in docs/benchmarks.md. No figure is a failure.
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "bench/figures.h"
+#include "bench/measured_proxy.h"
+#include "bench/world.h"
+#include "kernel/nft/watch.h"
+#include "kubernetes/api_server.h"
+
+namespace ghostip::bench {
+namespace {
+
+using testkubernetes::ApiServer;
+
+constexpr int kChanges = 500;
+constexpr int kStream = 1000;
+constexpr std::chrono::microseconds kStreamPause{10'000};
+
+struct Row {
+    Size size;
+    ProxyFigures start;
+    double resident_mib = 0;
+    double peak_mib = 0;
+    std::vector<double> alone;   // milliseconds
+    std::vector<double> stream;  // milliseconds
+    double stream_cpu_seconds = 0;
+};
+
+std::shared_ptr<api::Service> service_object(int number) {
+    auto service = std::make_shared<api::Service>();
+    service->namespace_ = "bench";
+    service->name = fmt::format("svc-{:06}", number);
+    service->cluster_ip = net::IpAddress::parse(cluster_ip(number));
+    service->cluster_ips = {*service->cluster_ip};
+    service->ip_families = {net::Family::kIpv4};
+    service->ports = {{"http", net::Protocol::kTcp, kServicePort, 0}};
+    return service;
+}
+
+std::shared_ptr<api::EndpointSlice> slice_object(int number, int endpoints, int first) {
+    auto slice = std::make_shared<api::EndpointSlice>();
+    slice->namespace_ = "bench";
+    slice->name = fmt::format("svc-{:06}-1", number);
+    slice->service_name = fmt::format("svc-{:06}", number);
+    slice->ports = {{"http", net::Protocol::kTcp, kEndpointPort}};
+    slice->node_names = {"node-1"};
+    for (int i = 0; i < endpoints; ++i) {
+        api::Endpoint endpoint;
+        endpoint.address = *net::IpAddress::parse(endpoint_ip(first + i));
+        endpoint.node = 0;
+        slice->endpoints.push_back(endpoint);
+    }
+    return slice;
+}
+
+// When the kernel told of a commit to our table; the proxy's writes are somebody else's here.
+class Commits {
+  public:
+    Commits() : watch_(must(kernel::nft::LinuxWatch::open("ghostip"))) {}
+    // Waits for the next one; false: none came in time.
+    bool wait() {
+        const auto begin = Clock::now();
+        while (milliseconds_since(begin) < 5000) {
+            if (!must(watch_->wait(-1, std::chrono::milliseconds(100))).empty()) return true;
+        }
+        return false;
+    }
+
+  private:
+    std::unique_ptr<kernel::nft::LinuxWatch> watch_;
+};
+
+class Cluster {
+  public:
+    Cluster(ApiServer& server, Size size) : server_(server), size_(size) {
+        for (int i = 0; i < size.services; ++i) {
+            server.put(std::shared_ptr<const api::Service>(service_object(i)));
+            server.put(std::shared_ptr<const api::EndpointSlice>(slice_object(i, size.endpoints, i * size.endpoints)));
+        }
+    }
+    // One endpoint of any Service is replaced by an address that nobody had.
+    void change() {
+        const int number = static_cast<int>(random_() % static_cast<unsigned>(size_.services));
+        auto slice = slice_object(number, size_.endpoints, number * size_.endpoints);
+        slice->endpoints[random_() % slice->endpoints.size()].address =
+            *net::IpAddress::parse(endpoint_ip(size_.all_endpoints() + next_++));
+        server_.put(std::shared_ptr<const api::EndpointSlice>(slice));
+    }
+
+  private:
+    ApiServer& server_;
+    const Size size_;
+    std::mt19937 random_{1};
+    int next_ = 0;
+};
+
+Row measure(const std::string& binary, Size size) {
+    fmt::print(stderr, "measuring {} ...\n", size.text());
+    Row row;
+    row.size = size;
+    const auto where = must(testnet::Namespace::create());
+    const auto inside = where.enter();
+    const auto server = must(ApiServer::open());
+    Cluster cluster(*server, size);
+    static_cast<void>(server->encode_all());  // the server's work is not what is measured
+    const auto proxy = must(RunningProxy::start(where, binary, {"--master", server->url()}));
+    row.start = must(proxy->wait_in_sync());
+    std::this_thread::sleep_for(std::chrono::milliseconds(1000));
+    row.resident_mib = proxy->resident_mib();
+    row.peak_mib = proxy->peak_mib();
+    Commits commits;
+    for (int i = 0; i < kChanges; ++i) {
+        const auto begin = Clock::now();
+        cluster.change();
+        if (commits.wait()) row.alone.push_back(milliseconds_since(begin));
+    }
+    const auto cpu = proxy->cpu_seconds();
+    const auto begin = Clock::now();
+    for (int i = 0; i < kStream; ++i) {
+        std::this_thread::sleep_until(begin + i * kStreamPause);
+        const auto put_at = Clock::now();
+        cluster.change();
+        if (commits.wait()) row.stream.push_back(milliseconds_since(put_at));
+    }
+    row.stream_cpu_seconds = proxy->cpu_seconds() - cpu;
+    return row;
+}
+
+int run(int argc, char** argv) {
+    const std::string binary = argv[1];
+    const bool quick = argc > 2 && std::string(argv[2]) == "--quick";
+    std::vector<Size> sizes{{1000, 10}};
+    if (!quick) sizes.insert(sizes.end(), {{10'000, 5}, {30'000, 2}});
+    fmt::print(
+        "services x endpoints | start s | CPU s | resident MiB | peak MiB | one endpoint p50 / p99 ms | "
+        "100 a second p50 / p99 ms | CPU s for 1,000\n---|---|---|---|---|---|---|---\n");
+    for (const auto size : sizes) {
+        const auto row = measure(binary, size);
+        fmt::print("{} | {:.2f} | {:.2f} | {:.0f} | {:.0f} | {:.2f} / {:.2f} | {:.2f} / {:.2f} | {:.2f}\n",
+                   row.size.text(), row.start.seconds, row.start.cpu_seconds, row.resident_mib, row.peak_mib,
+                   median(row.alone), percentile(row.alone, 0.99), median(row.stream), percentile(row.stream, 0.99),
+                   row.stream_cpu_seconds);
+        std::fflush(stdout);
+    }
+    return 0;
+}
+
+}  // namespace
+}  // namespace ghostip::bench
+
+int main(int argc, char** argv) {
+    if (argc < 2) {
+        fmt::print(stderr, "usage: bench_cluster BINARY [--quick]\n");
+        return 2;
+    }
+    return ghostip::bench::run(argc, argv);
+}
