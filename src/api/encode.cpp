@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "api/codec/rfc3339.h"
+
 namespace ghostip::api {
 namespace {
 
@@ -146,7 +148,13 @@ void write(Writer& out, const EndpointSlice& slice) {
     out.member("name", slice.name).member("namespace", slice.namespace_).key("labels").open('{');
     if (!slice.service_name.empty()) out.member("kubernetes.io/service-name", slice.service_name);
     if (slice.headless) out.member("service.kubernetes.io/headless", "");
-    out.close('}').close('}').member("addressType", type_name(slice.address_type));
+    out.close('}');
+    if (const auto time = slice.last_change_trigger_time)
+        out.key("annotations")
+            .open('{')
+            .member("endpoints.kubernetes.io/last-change-trigger-time", codec::rfc3339_text(*time))
+            .close('}');
+    out.close('}').member("addressType", type_name(slice.address_type));
     out.list("ports", slice.ports, [&](const SlicePort& port) {
         out.open('{').key("name");
         port.name ? out.text(*port.name) : out.raw("null");

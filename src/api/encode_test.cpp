@@ -39,6 +39,7 @@ std::vector<Case> cases() {
     slice.name = "web-1";
     slice.service_name = "web";
     slice.headless = true;
+    slice.last_change_trigger_time = std::chrono::system_clock::time_point(std::chrono::milliseconds(1234567));
     slice.ports = {{"a", net::Protocol::kTcp, 8080},
                    {std::nullopt, net::Protocol::kUdp, std::nullopt},
                    {"", net::Protocol::kTcp, 0}};

@@ -5,11 +5,13 @@
 // and that kube-proxy would skip are left out and reported as notices by the decoder.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <variant>
 #include <vector>
 
@@ -98,8 +100,18 @@ struct EndpointSlice {
     std::vector<Endpoint> endpoints;
     std::vector<std::string> node_names;  // distinct, in order of first use
     std::vector<Hints> hints;             // distinct, in order of first use
+    // Annotation endpoints.kubernetes.io/last-change-trigger-time: when that happened which made somebody write this
+    // state. Only measured with. No part of ==, for it tells nothing of where packets go: a slice that differs in
+    // nothing else has not changed.
+    std::optional<std::chrono::system_clock::time_point> last_change_trigger_time = {};
 
-    friend bool operator==(const EndpointSlice&, const EndpointSlice&) = default;
+    friend bool operator==(const EndpointSlice& a, const EndpointSlice& b) {
+        const auto content = [](const EndpointSlice& slice) {
+            return std::tie(slice.namespace_, slice.name, slice.service_name, slice.headless, slice.address_type,
+                            slice.ports, slice.endpoints, slice.node_names, slice.hints);
+        };
+        return content(a) == content(b);
+    }
 };
 
 enum class NodeAddressType : std::uint8_t { kInternalIp, kExternalIp };

@@ -1,5 +1,7 @@
 #include "api/problem.h"
 
+#include <simdjson.h>
+
 #include <fmt/format.h>
 
 namespace ghostip::api {
@@ -25,6 +27,7 @@ std::string Problem::text() const {
 
 std::string printable(std::string_view text) {
     std::string shown;
+    const bool is_utf8 = simdjson::validate_utf8(text.data(), text.size());
     for (const char character : text) {
         if (shown.size() >= kLongestShown) {
             // Never half of a UTF-8 sequence.
@@ -34,7 +37,8 @@ std::string printable(std::string_view text) {
         }
         if (character == '"' || character == '\\')
             (shown += '\\') += character;
-        else if (static_cast<unsigned char>(character) < 0x20 || character == 0x7f)
+        else if (static_cast<unsigned char>(character) < 0x20 || character == 0x7f ||
+                 (!is_utf8 && static_cast<unsigned char>(character) >= 0x80))
             shown += fmt::format("\\x{:02x}", static_cast<unsigned char>(character));
         else
             shown += character;

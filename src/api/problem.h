@@ -27,7 +27,7 @@ struct Problem {
     friend bool operator==(const Problem&, const Problem&) = default;
 };
 
-// Printable on one line: control characters and quotes escaped, long text cut.
+// Printable on one line: control characters, quotes and what is no UTF-8 escaped, long text cut.
 [[nodiscard]] std::string printable(std::string_view text);
 
 }  // namespace ghostip::api

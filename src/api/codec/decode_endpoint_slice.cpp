@@ -5,6 +5,7 @@
 
 #include "api/codec/names.h"
 #include "api/codec/object_decoder.h"
+#include "api/codec/rfc3339.h"
 #include "api/codec/values.h"
 #include "net/special_range.h"
 
@@ -13,6 +14,7 @@ namespace {
 
 constexpr std::string_view kServiceNameLabel = "kubernetes.io/service-name";
 constexpr std::string_view kHeadlessLabel = "service.kubernetes.io/headless";
+constexpr std::string_view kTriggerTimeAnnotation = "endpoints.kubernetes.io/last-change-trigger-time";
 // The API server's limit. It also keeps the searches for distinct names short, and indices below Endpoint::kNone.
 constexpr std::size_t kMostEndpoints = 1000;
 
@@ -107,6 +109,15 @@ void check_ports(const Field& list, const std::vector<SlicePort>& ports) {
                 return list.error(fmt::format("the name \"{}\" is there twice", *ports[i].name));
 }
 
+void decode_trigger_time(const Source& source, EndpointSlice& slice) {
+    const Field annotations = source.metadata.mapping("annotations");
+    const Field entry = annotations.member(kTriggerTimeAnnotation);
+    const auto text = entry.text();
+    if (!text) return;
+    slice.last_change_trigger_time = parse_rfc3339(*text);
+    if (!slice.last_change_trigger_time) entry.notice("is not a time (RFC 3339); ignored");
+}
+
 }  // namespace
 
 Object decode_endpoint_slice(Source source) {
@@ -115,6 +126,7 @@ Object decode_endpoint_slice(Source source) {
     slice->name = std::move(source.name);
     slice->service_name = label(source, kServiceNameLabel).value_or("");
     slice->headless = label(source, kHeadlessLabel).has_value();
+    decode_trigger_time(source, *slice);
 
     const Field& root = source.root;
     const Field type = root.member("addressType");

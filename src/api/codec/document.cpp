@@ -12,11 +12,11 @@ constexpr std::string_view kListSuffix = "List";
 
 }  // namespace
 
-void DocumentDecoder::object(const Tree& tree) { decode_object(tree, file_, {}, sink_); }
+void DocumentDecoder::object(const Tree& tree) { decode_object(tree, tree.root(), file_, {}, sink_); }
 
 void DocumentDecoder::item(const Tree& tree) {
     items_.is_item = true;
-    if (!list_bad_) decode_object(tree, file_, items_, sink_);
+    if (!list_bad_) decode_object(tree, tree.root(), file_, items_, sink_);
 }
 
 void DocumentDecoder::list_part(const Tree& tree) {

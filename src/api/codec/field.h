@@ -27,7 +27,9 @@ struct ObjectScope {
 
 class Field {
   public:
-    static Field root(ObjectScope& scope) { return {scope, &scope.tree.root(), nullptr, {}, -1}; }
+    // The object as a whole: a node of the scope's tree.
+    static Field root(ObjectScope& scope, const TreeNode& node) { return {scope, &node, nullptr, {}, -1}; }
+    static Field root(ObjectScope& scope) { return root(scope, scope.tree.root()); }
 
     [[nodiscard]] Field member(std::string_view key) const&;
     Field member(std::string_view key) && = delete;

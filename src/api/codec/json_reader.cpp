@@ -5,13 +5,10 @@
 
 #include <simdjson.h>
 
-#include <algorithm>
-
 #include <fmt/format.h>
 
-#include "api/codec/json_walk.h"
+#include "api/codec/json_tree.h"
 #include "api/codec/json_window.h"
-#include "api/problem.h"
 
 namespace ghostip::api::codec {
 namespace {
@@ -35,15 +32,12 @@ class JsonReader {
     Result<void> list(const Members& head);
     Result<void> items();
     Result<void> parse(std::string_view text, int line);
-    bool build(simdjson::dom::element element, NodeId parent, std::string_view key, int depth);
     Error unexpected(std::size_t at, std::string_view wanted);
 
     JsonWindow window_;
     DocumentDecoder& document_;
-    simdjson::dom::parser parser_;
+    JsonTree json_;
     Tree tree_;
-    std::string flaw_;  // why build() gave up, and where
-    int flaw_line_ = 0;
 };
 
 Result<void> JsonReader::run() {
@@ -154,78 +148,10 @@ Result<void> JsonReader::items() {
 
 // `text` is followed by SIMDJSON_PADDING readable bytes.
 Result<void> JsonReader::parse(std::string_view text, int line) {
-    tree_.clear();
-    simdjson::dom::element element;
-    const auto error = parser_.parse(text.data(), text.size(), false).get(element);
-    if (error != simdjson::SUCCESS) {
-        const JsonFlaw flaw = find_flaw(text);
-        const auto newlines = std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(flaw.offset), '\n');
-        return document_.broken(
-            line + static_cast<int>(newlines),
-            "is not valid JSON: " + (flaw.message.empty() ? simdjson::error_message(error) : flaw.message));
-    }
-    tree_.set_json(text, line);
-    flaw_line_ = line;
-    if (!build(element, kNoNode, {}, 0)) return document_.broken(flaw_line_, flaw_);
-    return {};
-}
-
-bool JsonReader::build(simdjson::dom::element element, NodeId parent, std::string_view key, int depth) {
-    namespace dom = simdjson::dom;
-    if (depth > kMaxDepth || tree_.full()) {
-        flaw_ = depth > kMaxDepth ? fmt::format("an object is nested more than {} deep", kMaxDepth)
-                                  : fmt::format("an object has more than {} values", kMaxNodes);
-        return false;
-    }
-    TreeNode node;
-    switch (element.type()) {
-        case dom::element_type::NULL_VALUE: break;
-        case dom::element_type::BOOL:
-            node.kind = NodeKind::kBool;
-            node.text = element.get_bool().value_unsafe() ? "true" : "false";
-            break;
-        case dom::element_type::STRING:
-            node.kind = NodeKind::kString;
-            node.text = element.get_string().value_unsafe();
-            break;
-        case dom::element_type::INT64:
-        case dom::element_type::UINT64:
-        case dom::element_type::DOUBLE: {
-            node.kind = NodeKind::kNumber;
-            fmt::memory_buffer digits;
-            const auto out = std::back_inserter(digits);
-            if (element.is_int64())
-                fmt::format_to(out, "{}", element.get_int64().value_unsafe());
-            else if (element.is_uint64())
-                fmt::format_to(out, "{}", element.get_uint64().value_unsafe());
-            else
-                fmt::format_to(out, "{}", element.get_double().value_unsafe());
-            node.text = tree_.keep({digits.data(), digits.size()});
-            break;
-        }
-        case dom::element_type::ARRAY: {
-            node.kind = NodeKind::kSequence;
-            const NodeId id = tree_.add(parent, key, node);
-            const dom::array elements = element.get_array().value_unsafe();
-            for (const dom::element child : elements)
-                if (!build(child, id, {}, depth + 1)) return false;
-            return true;
-        }
-        case dom::element_type::OBJECT: {
-            node.kind = NodeKind::kMapping;
-            const NodeId id = tree_.add(parent, key, node);
-            const dom::object members = element.get_object().value_unsafe();
-            for (const dom::key_value_pair member : members)
-                if (!build(member.value, id, member.key, depth + 1)) return false;
-            const TreeNode* twice = tree_.find_duplicate(id);
-            if (twice == nullptr) return true;
-            flaw_ = fmt::format("the key \"{}\" is there twice in one mapping", printable(twice->key));
-            flaw_line_ = tree_.line_of(*twice);
-            return false;
-        }
-    }
-    tree_.add(parent, key, node);
-    return true;
+    const JsonReading reading = json_.read(text, line, tree_);
+    if (reading.outcome == JsonOutcome::kRead) return {};
+    return document_.broken(reading.line,
+                            (reading.outcome == JsonOutcome::kNotJson ? "is not valid JSON: " : "") + reading.flaw);
 }
 
 Error JsonReader::unexpected(std::size_t at, std::string_view wanted) {

@@ -3,10 +3,10 @@
 #include <simdjson.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <span>
 
+#include "api/codec/json_extent.h"
 #include "api/codec/tree.h"
 
 namespace ghostip::api::codec {
@@ -14,13 +14,6 @@ namespace {
 
 // Large enough that a system call costs nothing, small enough to stay in the cache.
 constexpr std::size_t kWindow = std::size_t{256} << 10U;
-
-// The bytes at which a scan must stop to look: everything else inside of brackets is passed over.
-constexpr auto kBracketsAndQuotes = [] {
-    std::array<bool, 256> table{};
-    for (const char character : {'{', '}', '[', ']', '"'}) table[static_cast<unsigned char>(character)] = true;
-    return table;
-}();
 
 bool is_space(char character) {
     return character == ' ' || character == '\n' || character == '\t' || character == '\r';
@@ -70,51 +63,12 @@ std::size_t JsonWindow::skip_space(std::size_t at) {
 }
 
 std::size_t JsonWindow::value_end(std::size_t at) {
-    if (!has(at)) return npos;
-    const char first = this->at(at);
-    if (first == '"') return string_end(at);
-    if (first == '{' || first == '[') return brackets_end(at);
-    while (has(at) && !is_space(this->at(at)) && std::strchr(",:]}[{\"", this->at(at)) == nullptr) ++at;
-    return too_large_ ? npos : at;
-}
-
-std::size_t JsonWindow::string_end(std::size_t at) {
-    for (++at; has(at); ++at) {
-        const std::string_view bytes = from(at);
-        std::size_t i = 0;
-        while (i < bytes.size() && bytes[i] != '"' && bytes[i] != '\\') ++i;
-        at += i;
-        if (i < bytes.size() && bytes[i] == '"') return at + 1;
-        // Behind the escaped byte; or at the end of what is there, to read on.
-        if (i == bytes.size())
-            --at;
-        else
-            ++at;
-    }
-    return npos;
-}
-
-std::size_t JsonWindow::brackets_end(std::size_t at) {
-    int depth = 0;
+    JsonExtent extent;
     while (has(at)) {
-        const std::string_view bytes = from(at);
-        std::size_t i = 0;
-        while (i < bytes.size() && !kBracketsAndQuotes[static_cast<unsigned char>(bytes[i])]) ++i;
-        at += i;
-        if (i == bytes.size()) continue;
-        switch (bytes[i]) {
-            case '"':
-                at = string_end(at);
-                if (at == npos) return npos;
-                continue;
-            case '{':
-            case '[': ++depth; break;
-            default: --depth; break;
-        }
-        ++at;
-        if (depth == 0) return at;
+        at += extent.take(from(at));
+        if (extent.complete()) return at;
     }
-    return npos;
+    return extent.is_scalar() && !too_large_ ? at : npos;
 }
 
 }  // namespace ghostip::api::codec

@@ -42,8 +42,6 @@ class JsonWindow {
 
   private:
     [[nodiscard]] bool fill(std::size_t at);
-    [[nodiscard]] std::size_t string_end(std::size_t at);
-    [[nodiscard]] std::size_t brackets_end(std::size_t at);
 
     ByteReader& reader_;
     std::vector<char> buffer_;  // SIMDJSON_PADDING longer than what is ever filled

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "api/codec/names.h"
+#include "api/codec/peek.h"
 
 namespace ghostip::api::codec {
 namespace {
@@ -37,13 +38,11 @@ const KindRow* find_kind(std::string_view name) {
     return row == kKinds.end() ? nullptr : row;
 }
 
-// For problems, from whatever there is: `Service default/web`, `Deployment shop/web`, `Service`.
-std::string describe(std::string_view kind, std::string_view namespace_, std::string_view name) {
-    std::string text = printable(kind);
-    if (name.empty()) return text;
-    if (!text.empty()) text += ' ';
-    if (!namespace_.empty()) (text += printable(namespace_)) += '/';
-    return text += printable(name);
+// Where an object of that kind, if it is one that is known, is taken to be.
+std::string_view namespace_for(const KindRow* row, std::string_view given) {
+    // As kubectl does; the API server takes no namespace for cluster-scoped kinds, nor would it mean anything.
+    if (row != nullptr && row->scope == Scope::kCluster) return {};
+    return row != nullptr && given.empty() ? "default" : given;
 }
 
 void check_name(const Field& field, NameRule rule) {
@@ -83,13 +82,6 @@ const KindRow* check_type(const Field& root, const ItemType& from_list, std::str
     return nullptr;
 }
 
-// What of `field` is text, without reporting what is not: for descriptions.
-std::string_view peek(const Tree& tree, const TreeNode* mapping, std::string_view key) {
-    const TreeNode* node =
-        mapping != nullptr && mapping->kind == NodeKind::kMapping ? tree.find(*mapping, key) : nullptr;
-    return node != nullptr && node->kind == NodeKind::kString ? node->text : std::string_view();
-}
-
 }  // namespace
 
 bool is_known_kind(std::string_view kind) { return find_kind(kind) != nullptr; }
@@ -105,20 +97,34 @@ std::string_view api_version_of(std::string_view kind) {
     return row == nullptr ? std::string_view() : row->api_version;
 }
 
-void decode_object(const Tree& tree, std::string_view file, const ItemType& from_list, DecodeSink& sink) {
+std::string describe(std::string_view kind, std::string_view namespace_, std::string_view name) {
+    std::string text = printable(kind);
+    if (name.empty()) return text;
+    if (!text.empty()) text += ' ';
+    if (!namespace_.empty()) (text += printable(namespace_)) += '/';
+    return text += printable(name);
+}
+
+ObjectKey peek_key(const Tree& tree, const TreeNode* object, Kind kind) {
+    const TreeNode* metadata = peek(tree, object, "metadata");
+    const std::string_view name = peek_text(tree, metadata, "name");
+    if (name.empty()) return {kind, {}, {}};
+    const auto namespace_ = namespace_for(find_kind(kind_name(kind)), peek_text(tree, metadata, "namespace"));
+    return {kind, std::string(namespace_), std::string(name)};
+}
+
+void decode_object(const Tree& tree, const TreeNode& object, std::string_view file, const ItemType& from_list,
+                   DecodeSink& sink) {
     ObjectScope scope{tree, file, sink};
-    const Field root = Field::root(scope);
+    const Field root = Field::root(scope, object);
     if (!root.is_mapping()) return root.error("must be a mapping with apiVersion, kind and metadata");
 
-    std::string_view kind = peek(tree, &tree.root(), "kind");
+    std::string_view kind = peek_text(tree, &object, "kind");
     if (kind.empty() && !root.member("kind").given()) kind = from_list.kind;
-    const TreeNode* metadata_node = tree.find(tree.root(), "metadata");
-    std::string_view namespace_ = peek(tree, metadata_node, "namespace");
-    const std::string_view name = peek(tree, metadata_node, "name");
+    const TreeNode* metadata_node = peek(tree, &object, "metadata");
+    const std::string_view name = peek_text(tree, metadata_node, "name");
     const KindRow* row = find_kind(kind);
-    // As kubectl does; the API server takes no namespace for cluster-scoped kinds, nor would it mean anything.
-    if (row != nullptr && row->scope == Scope::kCluster) namespace_ = {};
-    if (row != nullptr && row->scope == Scope::kNamespaced && namespace_.empty()) namespace_ = "default";
+    const std::string_view namespace_ = namespace_for(row, peek_text(tree, metadata_node, "namespace"));
     scope.object = describe(kind, namespace_, name);
 
     row = check_type(root, from_list, kind);
@@ -134,8 +140,8 @@ void decode_object(const Tree& tree, std::string_view file, const ItemType& from
         check_name(field, NameRule::kLabel);
     metadata.member("labels").each_member([](const Field& entry) { static_cast<void>(entry.text()); });
 
-    Object object = row->decode({root, metadata, std::string(namespace_), std::string(name)});
-    if (!scope.bad) sink.object({std::move(object), root.line()});
+    Object decoded = row->decode({root, metadata, std::string(namespace_), std::string(name)});
+    if (!scope.bad) sink.object({std::move(decoded), root.line()});
 }
 
 std::optional<std::string_view> label(const Source& source, std::string_view key) {

@@ -13,8 +13,15 @@
 
 namespace ghostip::api::codec {
 
-// Hands the object, if it has no error, and its problems to the sink.
-void decode_object(const Tree& tree, std::string_view file, const ItemType& from_list, DecodeSink& sink);
+// Hands the object, if it has no error, and its problems to the sink. `object`: its node in the tree.
+void decode_object(const Tree& tree, const TreeNode& object, std::string_view file, const ItemType& from_list,
+                   DecodeSink& sink);
+
+// What an object of that kind says about itself, though it be wrong in all else. An empty name: nothing that can be
+// read.
+[[nodiscard]] ObjectKey peek_key(const Tree& tree, const TreeNode* object, Kind kind);
+// For problems, from whatever there is: `Service default/web`, `Deployment shop/web`, `Service`.
+[[nodiscard]] std::string describe(std::string_view kind, std::string_view namespace_, std::string_view name);
 
 [[nodiscard]] bool is_known_kind(std::string_view kind);
 // `Service, EndpointSlice, …`.

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fmt/format.h>
+
 #include "api/decode_testing.h"
 
 namespace ghostip::api {
@@ -146,6 +148,33 @@ endpoints:
     expected.node_names = {"n1", "n2"};
     expected.hints = {{{"a", "b"}, {}}, {{}, {"n2"}}};
     EXPECT_EQ(got.only<EndpointSlice>(), expected);
+}
+
+TEST(EndpointSliceFields, TriggerTimeIsKeptAndIsNoContent) {
+    const auto slice = [](std::string_view annotations) {
+        return decode_text(
+            fmt::format(
+                "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: a, annotations: {}}}, "
+                "addressType: IPv4}}",
+                annotations),
+            Format::kYaml);
+    };
+    const auto at = slice("{endpoints.kubernetes.io/last-change-trigger-time: '2026-01-02T03:04:05.06Z'}");
+    EXPECT_THAT(at.lines(), IsEmpty());
+    const auto expected = std::chrono::sys_days(std::chrono::year(2026) / 1 / 2) + std::chrono::hours(3) +
+                          std::chrono::minutes(4) + std::chrono::milliseconds(5060);
+    EXPECT_EQ(at.only<EndpointSlice>().last_change_trigger_time, expected);
+    const auto never = slice("{other: x}");
+    EXPECT_EQ(never.only<EndpointSlice>().last_change_trigger_time, std::nullopt);
+    EXPECT_TRUE(same_content(at.objects.front().object, never.objects.front().object));
+
+    const auto bad = slice("{endpoints.kubernetes.io/last-change-trigger-time: yesterday}");
+    EXPECT_THAT(
+        bad.lines(),
+        ElementsAre("notice f:1: EndpointSlice default/a: "
+                    "metadata.annotations[\"endpoints.kubernetes.io/last-change-trigger-time\"]: \"yesterday\": "
+                    "is not a time (RFC 3339); ignored"));
+    EXPECT_EQ(bad.only<EndpointSlice>().last_change_trigger_time, std::nullopt);
 }
 
 TEST(EndpointSliceFields, HostNamesAreNoEndpoints) {
