@@ -145,6 +145,7 @@ std::vector<api::Change> Agent::wait_for_first_list() {
 }
 
 Result<void> Agent::run_once() {
+    health_check_ports_.stay_closed();
     RETURN_IF_ERROR(source_.start(queue_));
     const auto changes = wait_for_first_list();
     if (stop_) return fail("stopped before the first sync");

@@ -49,6 +49,7 @@ void HealthCheckPorts::take(net::Family family, const plan::Delta& delta) {
 }
 
 void HealthCheckPorts::settle(net::Family family, Time now) {
+    if (stay_closed_) return;
     if (now >= retry_allowed_at_) changed_.insert(failed_.begin(), failed_.end());
     std::vector<Key> keys;
     std::erase_if(changed_, [&](const Key& key) {

@@ -39,6 +39,8 @@ class HealthCheckPorts {
     HealthCheckPorts(const HealthCheckPorts&) = delete;
     HealthCheckPorts& operator=(const HealthCheckPorts&) = delete;
 
+    // For who leaves after one sync: nothing is opened.
+    void stay_closed() { stay_closed_ = true; }
     // Takes from the delta what concerns these ports; nothing happens before settle().
     void take(net::Family family, const plan::Delta& delta);
     // The kernel holds what was taken: opens, closes, and answers with the new numbers.
@@ -78,6 +80,7 @@ class HealthCheckPorts {
     Time retry_at_ = Time::max();
     Time retry_allowed_at_ = Time::min();
     std::uint64_t last_tag_ = 0;
+    bool stay_closed_ = false;
 
     mutable std::mutex mutex_;
     std::unordered_map<std::uint64_t, Answering> answering_;  // guarded by mutex_; by tag

@@ -179,6 +179,15 @@ TEST(HealthCheckPorts, FamiliesAreApart) {
     EXPECT_EQ(ask(port, "GET /", "", "", "::1").status, 200);
 }
 
+TEST(HealthCheckPorts, StayClosedForWhoLeavesAtOnce) {
+    Scene scene;
+    scene.ports.stay_closed();
+    const auto port = free_port();
+    scene.settled(change("web", HealthCheck{port, 1}));
+    EXPECT_FALSE(Client(port).connected());
+    EXPECT_EQ(scene.ports.due(), Time::max());
+}
+
 TEST(HealthCheckPorts, HundredsOnOneThread) {
     Scene scene;
     std::vector<Listener> held;

@@ -120,8 +120,8 @@ Response set_verbosity(const Request& request, const MetricsPages& pages) {
 
 }  // namespace
 
-http::Routes metrics_pages(MetricsPages all, const Metrics& metrics) {
-    const auto pages = std::make_shared<const MetricsPages>(std::move(all));
+http::Routes metrics_pages(MetricsPages pages, const Metrics& metrics) {
+    const auto all = std::make_shared<const MetricsPages>(std::move(pages));
     const auto slis = std::make_shared<Slis>();
     using http::Methods;
     http::Routes routes{
@@ -135,26 +135,26 @@ http::Routes metrics_pages(MetricsPages all, const Metrics& metrics) {
           },
           Methods::kAny}},
         {"/proxyMode",
-         {[pages](const Request& /*request*/) {
-              Response answer = text(pages->mode);
+         {[all](const Request& /*request*/) {
+              Response answer = text(all->mode);
               answer.headers.emplace_back("X-Content-Type-Options", "nosniff");
               return answer;
           },
           Methods::kAny}},
     };
-    if (!pages->configz.empty())
-        routes["/configz"] = {[pages](const Request& /*request*/) { return json(pages->configz); }, Methods::kAny};
-    if (!pages->flags.empty())
+    if (!all->configz.empty())
+        routes["/configz"] = {[all](const Request& /*request*/) { return json(all->configz); }, Methods::kAny};
+    if (!all->flags.empty())
         routes["/flagz"] = {
-            [pages, separator = any_separator()](const Request& request) { return flagz(request, *pages, separator); }};
-    if (pages->set_verbosity)
-        routes["/debug/flags/v"] = {[pages](const Request& request) { return set_verbosity(request, *pages); },
+            [all, separator = any_separator()](const Request& request) { return flagz(request, *all, separator); }};
+    if (all->set_verbosity)
+        routes["/debug/flags/v"] = {[all](const Request& request) { return set_verbosity(request, *all); },
                                     Methods::kAny};
-    if (pages->with_statusz) {
+    if (all->with_statusz) {
         std::vector<std::string> paths;
         for (const auto& [path, route] : routes) paths.push_back(path);
         routes["/statusz"] = {
-            [pages, paths = std::move(paths)](const Request& request) { return statusz(request, *pages, paths); }};
+            [all, paths = std::move(paths)](const Request& request) { return statusz(request, *all, paths); }};
     }
     return routes;
 }

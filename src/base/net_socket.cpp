@@ -7,7 +7,8 @@
 namespace ghostip {
 namespace {
 
-constexpr int kBacklog = 64;
+// A queue that overflows makes clients wait for seconds.
+constexpr int kBacklog = SOMAXCONN;
 
 }  // namespace
 
