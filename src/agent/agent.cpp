@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <variant>
 
 #include "agent/modes.h"
 #include "agent/neighbours.h"
@@ -35,11 +36,19 @@ Result<plan::HostFacts> host_facts() {
     return plan::HostFacts{std::move(addresses), std::move(gateways)};
 }
 
-std::unique_ptr<FlowCleaner> open_flow_cleaner() {
+std::unique_ptr<FlowCleaner> open_flow_cleaner(KubeProxyMetrics& metrics) {
+    FlowCleanerConfig config;
+    config.on_run = [&metrics](net::Family family, std::chrono::duration<double> took, std::uint64_t removed) {
+        metrics.reconciled_conntrack(family, took.count(), removed);
+    };
     auto conntrack = kernel::conntrack::LinuxConntrack::open();
-    if (conntrack) return std::make_unique<FlowCleaner>(std::move(*conntrack));
+    if (conntrack) return std::make_unique<FlowCleaner>(std::move(*conntrack), std::move(config));
     log::warning("{}; UDP flows to endpoints that leave will only end by time-out", conntrack.error().message);
     return nullptr;
+}
+
+NodeState node_state(const api::Node& node) {
+    return node.deleting || node.to_be_deleted_by_autoscaler ? NodeState::kLeaving : NodeState::kEligible;
 }
 
 }  // namespace
@@ -49,6 +58,7 @@ Agent::Agent(AgentConfig config, api::ObjectSource& source, Health& health, Metr
       source_(source),
       health_(health),
       metrics_(metrics),
+      health_check_ports_(health, config_.on_health_check_port_failed),
       stop_event_(::eventfd(0, EFD_CLOEXEC)) {}
 
 Agent::~Agent() {
@@ -111,8 +121,9 @@ std::unique_ptr<Proxier> Agent::open_family(net::Family family, const plan::Host
         post([&](Inbox& inbox) { inbox.failures.emplace_back(of, std::move(error)); });
     };
     auto planner = std::make_unique<plan::Planner>(family, config_.node, config_.mode->profile(), host);
-    return std::make_unique<Proxier>(family, config_.proxier, std::move(planner), std::move(dataplane),
-                                     open_flow_cleaner(), metrics_, background_, std::move(answers));
+    return std::make_unique<Proxier>(
+        family, config_.proxier, std::move(planner), std::move(dataplane), open_flow_cleaner(metrics_.kube_proxy()),
+        Proxier::Listeners{metrics_, health_, health_check_ports_}, background_, std::move(answers));
 }
 
 void Agent::stop() {
@@ -134,6 +145,7 @@ std::vector<api::Change> Agent::wait_for_first_list() {
 }
 
 Result<void> Agent::run_once() {
+    health_check_ports_.stay_closed();
     RETURN_IF_ERROR(source_.start(queue_));
     const auto changes = wait_for_first_list();
     if (stop_) return fail("stopped before the first sync");
@@ -223,15 +235,28 @@ Result<void> Agent::sync(const std::vector<api::Change>& changes) {
             addresses_changed_ = true;
         }
     }
+    follow_node(changes);
     std::optional<Error> first_error;
     for (auto& proxier : proxiers_) {
         const auto result = proxier->sync(changes, host ? &*host : nullptr, Clock::now());
         if (!result && !first_error) first_error = result.error().within(net::family_name(proxier->family()));
     }
     if (first_error) return *first_error;
+    tell_if_synced();
+    return {};
+}
+
+void Agent::tell_if_synced() {
     if (std::all_of(proxiers_.begin(), proxiers_.end(), [](const auto& proxier) { return proxier->in_sync(); }))
         health_.synced();
-    return {};
+}
+
+void Agent::follow_node(const std::vector<api::Change>& changes) {
+    for (const auto& change : changes) {
+        if (change.key.kind != api::Kind::kNode || change.key.name != config_.node.node_name) continue;
+        health_.set_node(change.object ? node_state(*std::get<std::shared_ptr<const api::Node>>(*change.object))
+                                       : NodeState::kUnknown);
+    }
 }
 
 void Agent::read_inbox() {
@@ -264,8 +289,8 @@ void Agent::read_inbox() {
 void Agent::tick() {
     const auto now = Clock::now();
     for (auto& proxier : proxiers_) proxier->tick(now);
-    if (std::all_of(proxiers_.begin(), proxiers_.end(), [](const auto& proxier) { return proxier->in_sync(); }))
-        health_.synced();
+    health_check_ports_.tick(now);
+    tell_if_synced();
     if (now < neighbours_at_) return;
     neighbours_at_ = now + kNeighboursInterval;
     background_.run([this] { look_at_neighbours(); });
@@ -273,7 +298,7 @@ void Agent::tick() {
 
 std::chrono::milliseconds Agent::until_due() const {
     constexpr std::chrono::milliseconds kLongest{60000};
-    auto due = neighbours_at_;
+    auto due = std::min(neighbours_at_, health_check_ports_.due());
     for (const auto& proxier : proxiers_) due = std::min(due, proxier->due());
     const auto now = Clock::now();
     if (due <= now) return std::chrono::milliseconds(0);

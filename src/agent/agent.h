@@ -13,6 +13,7 @@
 
 #include "agent/background.h"
 #include "agent/health.h"
+#include "agent/health_check_ports.h"
 #include "agent/metrics.h"
 #include "agent/proxier.h"
 #include "api/source.h"
@@ -27,6 +28,8 @@ struct AgentConfig {
     // Who else writes to the kernel's rules waits while we do: this much time for each transaction, on the average.
     std::chrono::milliseconds time_per_commit{10};  // at most 100 a second
     ProxierConfig proxier;
+    // A health-check node port of a Service cannot be listened on; on the loop's thread, so it must not wait.
+    HealthCheckPorts::OnListenFailed on_health_check_port_failed = nullptr;
 };
 
 class Agent {
@@ -64,6 +67,8 @@ class Agent {
     [[nodiscard]] std::vector<api::Change> wait_for_first_list();
     [[nodiscard]] Result<void> sync(const std::vector<api::Change>& changes);
     void first_sync();
+    void tell_if_synced();
+    void follow_node(const std::vector<api::Change>& changes);
     void read_inbox();
     void tick();
     void pace(Time since);
@@ -82,6 +87,7 @@ class Agent {
     Health& health_;
     Metrics& metrics_;
     api::ChangeQueue queue_;
+    HealthCheckPorts health_check_ports_;                 // owned by the loop's thread
     std::vector<std::unique_ptr<Proxier>> proxiers_;      // owned by the loop's thread
     std::vector<std::string> neighbours_told_;            // owned by the loop's thread
     Time neighbours_at_ = Time::max();                    // owned by the loop's thread: when to look at them next

@@ -41,7 +41,7 @@ std::vector<Filter> filters_for(net::Family family, const plan::StaleFlows& stal
 }
 
 FlowCleaner::FlowCleaner(std::unique_ptr<Conntrack> conntrack, FlowCleanerConfig config)
-    : config_(config), conntrack_(std::move(conntrack)), thread_([this] { run(); }) {}
+    : config_(std::move(config)), conntrack_(std::move(conntrack)), thread_([this] { run(); }) {}
 
 FlowCleaner::~FlowCleaner() { stop(); }
 
@@ -112,6 +112,7 @@ Result<void> FlowCleaner::clean(net::Family family, const plan::StaleFlows& stal
     };
     std::optional<Error> first_error;
     std::uint64_t removed = 0;
+    const auto start = Clock::now();
     for (const auto& filter : filters_for(family, stale, config_.max_narrow_lists)) {
         if (stop_) return {};
         const auto entries = conntrack_->dump(filter, wanted);
@@ -131,6 +132,7 @@ Result<void> FlowCleaner::clean(net::Family family, const plan::StaleFlows& stal
             if (!gone && !first_error) first_error = gone.error();
         }
     }
+    if (config_.on_run) config_.on_run(family, Clock::now() - start, removed);
     if (removed != 0)
         log::debug("{}: removed {} UDP flows whose endpoint is not theirs any more", net::family_name(family), removed);
     if (first_error) return *first_error;

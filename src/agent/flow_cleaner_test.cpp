@@ -1,6 +1,8 @@
 #include "agent/flow_cleaner.h"
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <string>
 #include <string_view>
 
@@ -101,6 +103,24 @@ void add_usual_flows(MemoryConntrack& conntrack) {
 }
 const std::vector<std::string> kUsualRest{"172.30.0.1:53 by 10.0.0.1:5353", "8.8.8.8:53 by 8.8.8.8:53",
                                           "8.8.8.8:53 by 10.0.0.2:5353"};
+
+TEST(FlowCleaner, TellsOfEachRun) {
+    std::atomic<std::uint64_t> removed_in_all = 0;
+    std::atomic<int> runs = 0;
+    auto config = hasty();
+    config.on_run = [&](net::Family family, std::chrono::duration<double> took, std::uint64_t removed) {
+        EXPECT_EQ(family, kIpv4);
+        EXPECT_GE(took.count(), 0);
+        removed_in_all += removed;
+        ++runs;
+    };
+    Bench bench(config);
+    add_usual_flows(*bench.conntrack);
+    bench.cleaner.submit(kIpv4, usual_change());
+    ASSERT_TRUE(bench.cleaner.wait_idle(kPatience));
+    EXPECT_EQ(removed_in_all, 4U);
+    EXPECT_EQ(runs, 1);
+}
 
 TEST(FlowCleaner, RemovesWhatIsWrongAndNothingElse) {
     Bench bench;

@@ -123,6 +123,27 @@ void MetricsRegistry::observed(Kind kind, std::string name, std::string help, st
          [ask = std::move(value)](const std::string& as) { return fmt::format("{} {}\n", as, number(ask())); }});
 }
 
+void MetricsRegistry::observed_family(Kind kind, std::string name, std::string help, std::vector<std::string> labels,
+                                      std::function<Values()> values) {
+    const std::lock_guard lock(mutex_);
+    add(std::move(name), {std::move(help), kind == Kind::kCounter ? "counter" : "gauge",
+                          [names = std::move(labels), ask = std::move(values)](const std::string& as) {
+                              std::string out;
+                              for (auto [label_values, value] : ask()) {
+                                  label_values.resize(names.size());
+                                  out += fmt::format("{}{} {}\n", as, label_text(names, label_values), number(value));
+                              }
+                              return out;
+                          }});
+}
+
+std::size_t MetricsRegistry::count_described(std::string_view start) const {
+    const std::lock_guard lock(mutex_);
+    return static_cast<std::size_t>(std::count_if(entries_.begin(), entries_.end(), [&](const auto& entry) {
+        return std::string_view(entry.second.help).substr(0, start.size()) == start;
+    }));
+}
+
 std::string MetricsRegistry::text() const {
     const std::lock_guard lock(mutex_);
     std::string out;

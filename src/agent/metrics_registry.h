@@ -12,6 +12,8 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace ghostip::agent {
@@ -92,6 +94,13 @@ class MetricsRegistry {
     // A single value that is asked for when somebody reads, on that thread.
     enum class Kind : std::uint8_t { kCounter, kGauge };
     void observed(Kind kind, std::string name, std::string help, std::function<double()> value);
+    // The same with labels.
+    using Values = std::vector<std::pair<LabelValues, double>>;
+    void observed_family(Kind kind, std::string name, std::string help, std::vector<std::string> labels,
+                         std::function<Values()> values);
+
+    // How many names have a help that starts so.
+    [[nodiscard]] std::size_t count_described(std::string_view start) const;
 
     // Families in the order of their names. Families without children are left out.
     [[nodiscard]] std::string text() const;

@@ -141,8 +141,6 @@ TEST(Metrics, HasWhatTheAgentCounts) {
              "# TYPE process_cpu_seconds_total counter\n",
          })
         EXPECT_THAT(response.body, HasSubstr(line));
-    EXPECT_GT(resident_memory_bytes(), 100'000);
-    EXPECT_GE(cpu_seconds(), 0);
 }
 
 }  // namespace

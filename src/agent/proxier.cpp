@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <future>
+#include <unordered_set>
 #include <utility>
 
 #include <fmt/ranges.h>
@@ -24,67 +25,119 @@ bool is_mismatch(const Error& error) { return error.code == ENOENT || error.code
 }  // namespace
 
 Proxier::Proxier(net::Family family, const ProxierConfig& config, std::unique_ptr<plan::Planner> planner,
-                 std::unique_ptr<dataplane::Dataplane> dataplane, std::unique_ptr<FlowCleaner> flows, Metrics& metrics,
-                 Background& background, Answers answers)
+                 std::unique_ptr<dataplane::Dataplane> dataplane, std::unique_ptr<FlowCleaner> flows,
+                 Listeners listeners, Background& background, Answers answers)
     : family_(family),
       config_(config),
       planner_(std::move(planner)),
       dataplane_(std::move(dataplane)),
       flows_(std::move(flows)),
-      metrics_(metrics),
-      counts_(metrics.of(family)),
+      metrics_(listeners.metrics),
+      counts_(listeners.metrics.of(family)),
+      health_(listeners.health),
+      health_check_ports_(listeners.health_check_ports),
       background_(background),
       answers_(std::move(answers)),
+      latency_(family, config_.wall_clock()),
       reconcile_at_(Time::min()),
       guard_(family, config_.drift),
       check_interval_(config_.full_check_interval),
-      check_at_(Time::max()) {}
+      check_at_(Time::max()) {
+    health_.updated(family_);
+    metrics_.kube_proxy().queued(family_, config_.wall_clock());
+}
 
 Result<void> Proxier::sync(const std::vector<api::Change>& changes, const plan::HostFacts* host, Time now) {
     const auto start = std::chrono::steady_clock::now();
     slow_work_queued_ = false;
-    std::vector<plan::Delta> deltas;
-    if (host != nullptr) deltas.push_back(planner_->set_host(*host));
-    deltas.push_back(planner_->apply(changes));
-    tell_refusals();
-    for (const auto& delta : deltas) {
-        stale_flows_.merge(flow_finder_.next(delta));
-        tell_node_rules(delta);
+    health_.queued(family_);
+    const auto deltas = plan(changes, host);
+    if (deltas.empty() && in_sync()) {
+        settled(now);
+        return {};
     }
-    std::erase_if(deltas, [](const auto& delta) { return delta.empty(); });
-    if (deltas.empty() && in_sync()) return {};
     // While the kernel does not hold the plan, changes wait for the next try, so that a failure that lasts is not asked
     // for at every change.
+    metrics_.kube_proxy().queued(family_, config_.wall_clock());
     if (reconcile_at_ && now < *reconcile_at_) return {};
     const double planned = seconds_since(start);
-    auto result = program(deltas, now);
+    const auto wanted = kind_of_sync();
+    const auto result = program(deltas, now);
     (result ? counts_.sync_success : counts_.sync_error).add();
-    counts_.sync_duration.observe(seconds_since(start));
+    const double seconds = seconds_since(start);
+    counts_.sync_duration.observe(seconds);
+    metrics_.kube_proxy().synced(family_, result ? *result : wanted, result ? Ending::kSuccess : Ending::kFailure,
+                                 seconds, config_.wall_clock());
     if (!result) {
+        latency_.sync_failed();
         failed(result.error(), now);
-        return result;
+        return result.error();
     }
     log::debug("{}: synced in {:.2f} ms, of which planning {:.2f}", net::family_name(family_),
                seconds_since(start) * 1000, planned * 1000);
+    settled(now);
     clean_flows(slow_work_queued_);
     update_metrics();
     return {};
 }
 
-Result<void> Proxier::program(const std::vector<plan::Delta>& deltas, Time now) {
-    if (reconcile_at_) return reconcile(now);
+// The kernel holds all that was planned.
+void Proxier::settled(Time now) {
+    health_.updated(family_);
+    health_check_ports_.settle(family_, now);
+    for (const double seconds : latency_.sync_succeeded(config_.wall_clock()))
+        metrics_.kube_proxy().programmed(family_, seconds);
+    const auto waited = std::exchange(waiting_, {});
+    metrics_.kube_proxy().settled_changes(waited.services, waited.endpoint_slices);
+}
+
+std::vector<plan::Delta> Proxier::plan(const std::vector<api::Change>& changes, const plan::HostFacts* host) {
+    for (const auto& change : changes)
+        if (change.key.kind == api::Kind::kEndpointSlice && !change.object)
+            if (const auto service = planner_->service_of(change.key)) latency_.forget(*service);
+    const auto before = planner_->stats();
+    std::vector<plan::Delta> deltas;
+    if (host != nullptr) deltas.push_back(planner_->set_host(*host));
+    deltas.push_back(planner_->apply(changes));
+    tell_refusals();
+
+    std::unordered_set<plan::ServiceName> planned;
+    for (const auto& delta : deltas) {
+        stale_flows_.merge(flow_finder_.next(delta));
+        tell_node_rules(delta);
+        plan_counts_.apply(delta);
+        health_check_ports_.take(family_, delta);
+        for (const auto& change : delta.service_ports)
+            planned.insert((change.after ? change.after : change.before)->name.service);
+    }
+    latency_.take(changes, planned);
+    const Waiting came{planner_->stats().service_changes - before.service_changes,
+                       planner_->stats().endpoint_changes - before.endpoint_changes};
+    waiting_.services += came.services;
+    waiting_.endpoint_slices += came.endpoint_slices;
+    metrics_.kube_proxy().took_changes(came.services, came.endpoint_slices);
+    std::erase_if(deltas, [](const auto& delta) { return delta.empty(); });
+    return deltas;
+}
+
+Result<Proxier::Kind> Proxier::program(const std::vector<plan::Delta>& deltas, Time now) {
+    if (reconcile_at_) {
+        RETURN_IF_ERROR(reconcile(now));
+        return Kind::kFull;
+    }
     for (const auto& delta : deltas) {
         const auto outcome = dataplane_->apply(delta);
         // Who keeps writing meets a pause here, too.
         if (!outcome && is_mismatch(outcome.error()) && !guard_.alarm()) {
             log::warning("{}: {}; somebody changed what we wrote, so everything is looked at",
                          net::family_name(family_), outcome.error().message);
-            return reconcile(now);
+            RETURN_IF_ERROR(reconcile(now));
+            return Kind::kFull;
         }
         if (!outcome) return outcome.error();
         take_outcome(*outcome);
     }
-    return {};
+    return Kind::kPartial;
 }
 
 Result<void> Proxier::reconcile(Time now) {
@@ -107,6 +160,8 @@ Result<void> Proxier::reconcile(Time now) {
 void Proxier::take_outcome(const dataplane::Outcome& outcome) {
     transactions_ += outcome.transactions;
     metrics_.transactions().add(outcome.transactions);
+    for (const auto time : outcome.transaction_times)
+        counts_.transaction_duration.observe(std::chrono::duration<double>(time).count());
     tell_set_aside();
     slow_work_queued_ = slow_work_queued_ || !outcome.later.empty();
     for (const auto& work : outcome.later)
@@ -140,6 +195,7 @@ void Proxier::failed(const Error& error, Time now) {
     pause_ = pause_.count() == 0 ? config_.retry_interval : std::min(pause_ * 2, config_.longest_retry_interval);
     log::error("{}: {}; rules in place stay; everything is looked at and tried again in {} ms",
                net::family_name(family_), error.message, pause_.count());
+    health_.queued(family_);
     reconcile_at_ = now + pause_;
 }
 
@@ -150,6 +206,8 @@ void Proxier::blind(Time now) {
 
 void Proxier::slow_work_failed(const Error& error, Time now) {
     log::warning("{}: {}; everything is looked at again", net::family_name(family_), error.message);
+    metrics_.kube_proxy().cleanup_failed(family_);
+    health_.queued(family_);
     if (!reconcile_at_) reconcile_at_ = now + config_.retry_interval;
 }
 
@@ -177,6 +235,7 @@ void Proxier::tick(Time now) {
 void Proxier::repair(Time now) {
     const auto writes = guard_.take(now);
     if (writes.empty()) return;
+    health_.queued(family_);
     const auto outcome = dataplane_->repair(planner_->plan(), writes);
     if (!outcome) {
         guard_.failed(outcome.error().message);
@@ -185,6 +244,7 @@ void Proxier::repair(Time now) {
     }
     take_outcome(*outcome);
     guard_.repaired(outcome->differences, outcome->examples, now);
+    health_.updated(family_);
 }
 
 void Proxier::take_sight(Result<Sight> sight, Time now) {
@@ -202,6 +262,7 @@ void Proxier::take_sight(Result<Sight> sight, Time now) {
         return;
     }
     take_outcome(*outcome);
+    health_.updated(family_);
     if (outcome->differences == 0) return;
     counts_.repairs.add(static_cast<double>(outcome->differences));
     log::warning("{}: the kernel differed in {} things that nobody had told of, and was repaired; for example: {}",
@@ -238,6 +299,11 @@ void Proxier::tell_set_aside() {
 void Proxier::update_metrics() {
     counts_.objects_set_aside.set(static_cast<double>(aside_.size()));
     counts_.service_ports.set(static_cast<double>(planner_->service_port_count()));
+    counts_.destinations.set(static_cast<double>(plan_counts_.destinations()));
+    counts_.endpoints.set(static_cast<double>(plan_counts_.endpoints()));
+    counts_.health_check_ports.set(static_cast<double>(health_check_ports_.open(family_)));
+    metrics_.kube_proxy().set_without_local_endpoints(family_, plan_counts_.without_local_internal(),
+                                                      plan_counts_.without_local_external());
     counts_.drift_alarm.set(guard_.alarm() ? 1 : 0);
     counts_.foreign_writes.add(static_cast<double>(guard_.writes()) - counts_.foreign_writes.value());
     counts_.repairs.add(static_cast<double>(guard_.repairs() - std::exchange(repairs_counted_, guard_.repairs())));

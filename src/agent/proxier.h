@@ -15,7 +15,11 @@
 #include "agent/background.h"
 #include "agent/drift_guard.h"
 #include "agent/flow_cleaner.h"
+#include "agent/health.h"
+#include "agent/health_check_ports.h"
 #include "agent/metrics.h"
+#include "agent/plan_counts.h"
+#include "agent/programming_latency.h"
 #include "dataplane/dataplane.h"
 #include "plan/planner.h"
 #include "plan/stale_flows.h"
@@ -32,6 +36,8 @@ struct ProxierConfig {
     // It doubles while syncs go on failing.
     std::chrono::milliseconds longest_retry_interval{std::chrono::minutes(1)};
     DriftSettings drift = {};
+    // For what is compared with times that the cluster notes.
+    std::function<std::chrono::system_clock::time_point()> wall_clock = std::chrono::system_clock::now;
 };
 
 class Proxier {
@@ -44,9 +50,16 @@ class Proxier {
         std::function<void(net::Family, Error)> failed;
     };
 
+    // Who learns how it goes; all of them outlive this.
+    struct Listeners {
+        Metrics& metrics;
+        Health& health;
+        HealthCheckPorts& health_check_ports;
+    };
+
     // `flows` may be null: then UDP flows are left alone.
     Proxier(net::Family family, const ProxierConfig& config, std::unique_ptr<plan::Planner> planner,
-            std::unique_ptr<dataplane::Dataplane> dataplane, std::unique_ptr<FlowCleaner> flows, Metrics& metrics,
+            std::unique_ptr<dataplane::Dataplane> dataplane, std::unique_ptr<FlowCleaner> flows, Listeners listeners,
             Background& background, Answers answers);
 
     [[nodiscard]] net::Family family() const { return family_; }
@@ -83,8 +96,18 @@ class Proxier {
         plan::StaleFlows words;  // guarded by mutex
         int queued = 0;          // guarded by mutex; pieces of background work that will hand them on
     };
-    [[nodiscard]] Result<void> program(const std::vector<plan::Delta>& deltas, Time now);
+    using Kind = KubeProxyMetrics::Sync;
+    using Ending = KubeProxyMetrics::Outcome;
+    // Changes that were planned and are not in the kernel yet.
+    struct Waiting {
+        std::uint64_t services = 0;
+        std::uint64_t endpoint_slices = 0;
+    };
+    [[nodiscard]] std::vector<plan::Delta> plan(const std::vector<api::Change>& changes, const plan::HostFacts* host);
+    [[nodiscard]] Kind kind_of_sync() const { return reconcile_at_ ? Kind::kFull : Kind::kPartial; }
+    [[nodiscard]] Result<Kind> program(const std::vector<plan::Delta>& deltas, Time now);
     [[nodiscard]] Result<void> reconcile(Time now);
+    void settled(Time now);
     void clean_flows(bool behind_slow_work);
     void take_outcome(const dataplane::Outcome& outcome);
     void failed(const Error& error, Time now);
@@ -101,10 +124,15 @@ class Proxier {
     const std::unique_ptr<FlowCleaner> flows_;
     Metrics& metrics_;
     Metrics::OfFamily& counts_;
+    Health& health_;
+    HealthCheckPorts& health_check_ports_;
     Background& background_;
     const Answers answers_;
 
     plan::StaleFlowFinder flow_finder_;
+    PlanCounts plan_counts_;
+    ProgrammingLatency latency_;
+    Waiting waiting_;
     const std::shared_ptr<FlowQueue> flow_queue_ = std::make_shared<FlowQueue>();
     bool slow_work_queued_ = false;       // by the sync under way
     std::chrono::milliseconds pause_{0};  // before the next try; 0: the last one went well

@@ -1,11 +1,17 @@
 // The loop's dealings with one family, on a dataplane that does what the test says.
 #include "agent/proxier.h"
 
+#include <atomic>
 #include <cerrno>
+#include <map>
+#include <optional>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "agent/metrics_text_testing.h"
+#include "base/net_socket.h"
+#include "http/client_testing.h"
 #include "kernel/conntrack/memory.h"
 #include "plan/plan_testing.h"
 
@@ -61,6 +67,7 @@ struct Scene {
         conntrack = flows.get();
         ProxierConfig config;
         config.full_check_interval = 1h;
+        config.wall_clock = [this] { return std::chrono::system_clock::time_point(wall); };
         Proxier::Answers answers;
         answers.sight = [this](net::Family, Result<Proxier::Sight> sight) {
             const std::lock_guard lock(mutex);
@@ -75,8 +82,8 @@ struct Scene {
         proxier = std::make_unique<Proxier>(net::Family::kIpv4, config,
                                             std::make_unique<plan::Planner>(net::Family::kIpv4, node_settings(),
                                                                             plan::nftables_profile(), host_facts()),
-                                            std::move(owned), std::make_unique<FlowCleaner>(std::move(flows)), metrics,
-                                            background, std::move(answers));
+                                            std::move(owned), std::make_unique<FlowCleaner>(std::move(flows)),
+                                            Proxier::Listeners{metrics, health, ports}, background, std::move(answers));
     }
     ~Scene() { background.stop(); }
 
@@ -88,9 +95,17 @@ struct Scene {
         std::unique_lock lock(mutex);
         return changed.wait_for(lock, 10s, ready);
     }
+    void after(std::chrono::nanoseconds time) { passed = passed.load() + time; }
     [[nodiscard]] Metrics::OfFamily& counts() { return metrics.of(net::Family::kIpv4); }
 
+    std::atomic<std::chrono::nanoseconds> passed{0ns};  // for health
+    std::chrono::seconds wall{1000};                    // since 1970
     Metrics metrics;
+    Health health{{5s, NodeObject::kOptional}, [this] {
+                      return Moment{std::chrono::steady_clock::time_point(passed.load()), {}};
+                  }};
+    std::size_t listen_failures = 0;
+    HealthCheckPorts ports{health, [this](const auto&, std::uint16_t, const Error&) { ++listen_failures; }};
     Background background;
     std::mutex mutex;
     std::condition_variable changed;
@@ -287,6 +302,184 @@ TEST(Proxier, CountsWhatIsSetAside) {
     scene.dataplane->aside.clear();
     ASSERT_TRUE(scene.sync({put(web(81))}, kStart + 1s));
     EXPECT_EQ(scene.counts().objects_set_aside.value(), 0);
+}
+
+// Health, seen from outside, over what may happen to a sync. Twice the sync period are ten seconds here.
+TEST(Proxier, TellsHowItIs) {
+    Scene scene;
+    const auto healthy = [&] { return scene.health.healthy(); };
+    scene.passed = 1h;
+    EXPECT_TRUE(healthy()) << "nothing came yet: an API server that is away is not our failure";
+    ASSERT_TRUE(scene.sync({put(web())}, kStart));
+    scene.after(1h);
+    EXPECT_TRUE(healthy()) << "all that came is in the kernel";
+    scene.dataplane->failures = 1000;
+    EXPECT_FALSE(scene.sync({put(web(81))}, kStart + 1s));
+    scene.after(9s);
+    ASSERT_TRUE(scene.sync({put(web(82))}, kStart + 1s + 1ms)) << "it waits";
+    EXPECT_TRUE(healthy()) << "not for long enough";
+    scene.after(1s);
+    EXPECT_FALSE(healthy()) << "the oldest change counts";
+    scene.dataplane->failures = 0;
+    scene.proxier->tick(kStart + 1min);
+    EXPECT_TRUE(healthy());
+    // A change that changes nothing here leaves nothing behind.
+    ASSERT_TRUE(scene.sync({put(web(82))}, kStart + 2min));
+    scene.after(1h);
+    EXPECT_TRUE(healthy());
+    // Nor does a repair; one that fails does.
+    scene.proxier->wrote(foreign(), kStart + 3min);
+    scene.proxier->tick(kStart + 4min);
+    scene.after(1h);
+    EXPECT_TRUE(healthy());
+    scene.dataplane->failures = 1000;
+    scene.proxier->wrote(foreign(), kStart + 5min);
+    scene.proxier->tick(kStart + 6min);
+    scene.after(10s);
+    EXPECT_FALSE(healthy());
+}
+
+double sample(Metrics& metrics, const std::string& name, const std::map<std::string, std::string>& labels = {}) {
+    const auto read = testing::parse_metrics(metrics.metrics().body);
+    EXPECT_THAT(read.complaints, IsEmpty());
+    for (const auto& [metric, content] : read.metrics)
+        for (const auto& found : content.samples)
+            if (found.name == name && found.labels == labels) return found.value;
+    return -1;
+}
+
+TEST(Proxier, CountsAsKubeProxyDoes) {
+    Scene scene;
+    const std::map<std::string, std::string> four{{"ip_family", "IPv4"}};
+    const auto count = [&](const std::string& name, const std::map<std::string, std::string>& labels = {}) {
+        return sample(scene.metrics, "kubeproxy_" + name, labels);
+    };
+    EXPECT_EQ(count("sync_proxy_rules_last_timestamp_seconds", four), -1);
+    ASSERT_TRUE(scene.sync({put(web()), put(slice("s", "web", {slice_port("p", 80)}, {{"10.0.0.1", "r", "other"}})),
+                            put(slice("six", "web", {slice_port("p", 80)}, {{"fd00::1"}}))},
+                           kStart));
+    ASSERT_TRUE(scene.sync({put(web(81))}, kStart + 1s));
+    EXPECT_EQ(count("sync_full_proxy_rules_duration_seconds_count", four), 1);
+    EXPECT_EQ(count("sync_partial_proxy_rules_duration_seconds_count", four), 1);
+    EXPECT_EQ(count("sync_proxy_rules_duration_seconds_count", four), 2);
+    EXPECT_EQ(count("sync_proxy_rules_last_timestamp_seconds", four), 1000);
+    EXPECT_EQ(count("sync_proxy_rules_service_changes_total"), 2);
+    EXPECT_EQ(count("sync_proxy_rules_endpoint_changes_total"), 1) << "slices of the other family are not ours";
+    EXPECT_EQ(count("sync_proxy_rules_service_changes_pending"), 0);
+    scene.dataplane->failures = 1;
+    scene.wall = 2000s;
+    EXPECT_FALSE(scene.sync({put(web(82)), gone(slice("s", "web", {}, {}))}, kStart + 2s));
+    EXPECT_EQ(count("sync_proxy_rules_nftables_sync_failures_total", four), 1);
+    EXPECT_EQ(count("sync_proxy_rules_service_changes_pending"), 1);
+    EXPECT_EQ(count("sync_proxy_rules_endpoint_changes_pending"), 1);
+    EXPECT_EQ(count("sync_proxy_rules_last_queued_timestamp_seconds", four), 2000);
+    EXPECT_EQ(count("sync_proxy_rules_last_timestamp_seconds", four), 1000) << "of the last success";
+    scene.proxier->tick(kStart + 1min);
+    EXPECT_EQ(count("sync_proxy_rules_service_changes_pending"), 0);
+    EXPECT_EQ(count("sync_proxy_rules_endpoint_changes_pending"), 0);
+    EXPECT_EQ(count("sync_full_proxy_rules_duration_seconds_count", four), 2);
+    // What changes nothing asks for no sync: the time of the last request must not run away from that of the last one.
+    scene.wall = 9000s;
+    ASSERT_TRUE(scene.sync({put(web(82))}, kStart + 2min));
+    EXPECT_EQ(count("sync_proxy_rules_last_queued_timestamp_seconds", four), 2000);
+
+    auto local = web(83);
+    local.internal_traffic_policy = api::TrafficPolicy::kLocal;
+    ASSERT_TRUE(scene.sync({put(local), put(slice("s", "web", {slice_port("p", 80)}, {{"10.0.0.1", "r", "other"}}))},
+                           kStart + 3min));
+    EXPECT_EQ(
+        count("sync_proxy_rules_no_local_endpoints_total", {{"ip_family", "IPv4"}, {"traffic_policy", "internal"}}), 1);
+    scene.proxier->slow_work_failed(Error{"scripted"}, kStart + 4min);
+    EXPECT_EQ(count("sync_proxy_rules_nftables_cleanup_failures_total", four), 1);
+    EXPECT_EQ(scene.counts().endpoints.value(), 0) << "a local policy has no use for those of others";
+    EXPECT_EQ(scene.counts().destinations.value(), 1);
+}
+
+TEST(Proxier, TimesTransactions) {
+    Scene scene;
+    scene.dataplane->outcome.transactions = 2;
+    scene.dataplane->outcome.transaction_times = {1ms, 3ms};
+    ASSERT_TRUE(scene.sync({put(web())}, kStart));
+    EXPECT_EQ(scene.counts().transaction_duration.cumulative(99), 2U);
+    EXPECT_NEAR(scene.counts().transaction_duration.sum(), 0.004, 1e-9);
+}
+
+// Case by case: what is observed of the times that the cluster notes on slices. The process started at 1000 s.
+TEST(Proxier, ProgrammingLatency) {
+    Scene scene;
+    const auto endpoints = [](const std::string& name, const std::string& address,
+                              std::optional<std::chrono::seconds> noted) {
+        auto object = slice(name, "web", {slice_port("p", 80)}, {{address, "r", "other"}});
+        if (noted) object.last_change_trigger_time = std::chrono::system_clock::time_point(*noted);
+        return put(object);
+    };
+    const auto observed = [&] {
+        return std::max(0.0, sample(scene.metrics, "kubeproxy_network_programming_duration_seconds_count",
+                                    {{"ip_family", "IPv4"}}));
+    };
+    Time now = kStart;
+    struct Step {
+        const char* what;
+        std::vector<api::Change> changes;
+        int failures;
+        double observed;  // in all
+    };
+    const std::vector<Step> steps{
+        {"older than the process", {put(web()), endpoints("a", "10.0.0.1", 999s)}, 0, 0},
+        {"at its start", {endpoints("a", "10.0.0.2", 1000s)}, 0, 0},
+        {"later", {endpoints("a", "10.0.0.3", 1001s)}, 0, 1},
+        {"not noted", {endpoints("a", "10.0.0.4", std::nullopt)}, 0, 1},
+        {"nothing changes", {endpoints("a", "10.0.0.4", 1002s)}, 0, 1},
+        {"two slices", {endpoints("a", "10.0.0.5", 1003s), endpoints("b", "10.0.0.6", 1003s)}, 0, 3},
+        {"a sync that fails", {endpoints("a", "10.0.0.7", 1004s)}, 1, 3},
+        {"loses its time", {}, 0, 3},
+        {"a slice that goes", {gone(slice("b", "web", {}, {}))}, 0, 3},
+    };
+    scene.wall = 1010s;
+    for (const auto& step : steps) {
+        now += 10s;
+        scene.dataplane->failures = step.failures;
+        EXPECT_EQ(scene.sync(step.changes, now).has_value(), step.failures == 0) << step.what;
+        EXPECT_EQ(observed(), step.observed) << step.what;
+    }
+    EXPECT_EQ(sample(scene.metrics, "kubeproxy_network_programming_duration_seconds_sum", {{"ip_family", "IPv4"}}),
+              9 + 7 + 7);
+    // While a failed sync waits for its next try, times gather; a slice that goes takes them along.
+    scene.dataplane->failures = 1;
+    now += 10s;
+    EXPECT_FALSE(scene.sync({put(web(81))}, now));
+    ASSERT_TRUE(scene.sync({endpoints("a", "10.0.0.8", 1005s), endpoints("c", "10.0.0.9", 1005s)}, now + 1ms));
+    ASSERT_TRUE(scene.sync({gone(slice("c", "web", {}, {}))}, now + 2ms));
+    scene.proxier->tick(now + 1min);
+    EXPECT_EQ(observed(), 3);
+}
+
+// Ports open when the kernel has the rules, and follow what it has.
+TEST(Proxier, ServesHealthCheckPorts) {
+    Scene scene;
+    auto object = web();
+    object.type = api::ServiceType::kLoadBalancer;
+    object.external_traffic_policy = api::TrafficPolicy::kLocal;
+    object.health_check_node_port = std::move(listen_tcp("127.0.0.1", 0)).value().port;
+    scene.dataplane->failures = 1;
+    EXPECT_FALSE(scene.sync({put(object)}, kStart));
+    EXPECT_EQ(scene.listen_failures, 0U) << "not tried before the kernel has the rules";
+    scene.proxier->tick(kStart + 10s);
+    EXPECT_EQ(scene.listen_failures, 1U) << "the address of the test's node is nobody's here";
+    plan::Delta loopback;
+    loopback.node_rules.emplace();
+    loopback.node_rules->after.node_ports = {false, ips({"127.0.0.1"})};
+    scene.ports.take(net::Family::kIpv4, loopback);
+    ASSERT_TRUE(
+        scene.sync({put(plan::testing::service("other", "172.30.0.42", {service_port("p", 80)}))}, kStart + 20s));
+    EXPECT_EQ(scene.counts().health_check_ports.value(), 1);
+    using http::testing::ask;
+    EXPECT_EQ(ask(object.health_check_node_port, "GET /").status, 503);
+    ASSERT_TRUE(
+        scene.sync({put(slice("s", "web", {slice_port("p", 80)}, {{"10.0.0.1", "r", "test-node"}}))}, kStart + 30s));
+    EXPECT_EQ(ask(object.health_check_node_port, "GET /").status, 200);
+    ASSERT_TRUE(scene.sync({gone(object)}, kStart + 40s));
+    EXPECT_EQ(ask(object.health_check_node_port, "GET /").status, 0);
 }
 
 }  // namespace

@@ -7,11 +7,12 @@
 namespace ghostip {
 namespace {
 
-constexpr int kBacklog = 64;
+// A queue that overflows makes clients wait for seconds.
+constexpr int kBacklog = SOMAXCONN;
 
 }  // namespace
 
-Result<Listener> listen_tcp(const std::string& address, std::uint16_t port) {
+Result<Listener> listen_tcp(const std::string& address, std::uint16_t port, Accepts accepts) {
     sockaddr_in6 v6{};
     sockaddr_in v4{};
     const bool is_v4 = ::inet_pton(AF_INET, address.c_str(), &v4.sin_addr) == 1;
@@ -28,6 +29,10 @@ Result<Listener> listen_tcp(const std::string& address, std::uint16_t port) {
     if (!socket) return fail_errno("open a socket for {} port {}", address, port);
     const int on = 1;
     ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (!is_v4) {
+        const int alone = accepts == Accepts::kOwnFamily ? 1 : 0;
+        ::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &alone, sizeof alone);
+    }
     if (::bind(socket.get(), bound, size) < 0) return fail_errno("bind {} port {}", address, port);
     if (::listen(socket.get(), kBacklog) < 0) return fail_errno("listen on {} port {}", address, port);
     if (::getsockname(socket.get(), bound, &size) < 0) return fail_errno("read the port bound on {}", address);

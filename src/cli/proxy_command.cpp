@@ -13,12 +13,14 @@
 #include <CLI/CLI.hpp>
 
 #include "agent/agent.h"
+#include "agent/health_pages.h"
 #include "agent/metrics.h"
+#include "agent/metrics_pages.h"
+#include "agent/page_server.h"
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
 #include "cli/options.h"
-#include "http/server.h"
 #include "source/manifests/manifest_source.h"
 
 namespace ghostip::cli {
@@ -57,18 +59,17 @@ Result<HostPort> parse_host_port(std::string_view flag, const std::string& text,
 constexpr std::uint16_t kHealthzPort = 10256;
 constexpr std::uint16_t kMetricsPort = 10249;
 
-// Answers `path` at the address that `flag` says. Null where nobody wants it, or where it cannot listen: the proxy is
-// worth more than its health page.
-Result<std::unique_ptr<http::Server>> serve(std::string_view flag, const std::string& bind_address,
-                                            std::uint16_t default_port, const std::string& path,
-                                            http::Handler handler) {
-    std::unique_ptr<http::Server> none;
+// Serves pages at the address that `flag` says. Null where nobody wants them.
+Result<std::unique_ptr<agent::PageServer>> serve(std::string_view flag, const std::string& bind_address,
+                                                 std::uint16_t default_port, http::Routes routes) {
+    std::unique_ptr<agent::PageServer> none;
     if (bind_address.empty()) return none;
     ASSIGN_OR_RETURN(const HostPort listen, parse_host_port(flag, bind_address, default_port));
-    auto server = http::Server::listen(listen.host, listen.port, {{path, std::move(handler)}});
-    if (server) return std::move(server).value();
-    log::error("{}: {}; going on without", flag, server.error().message);
-    return none;
+    agent::PageServerConfig config;
+    config.what = flag;
+    config.address = listen.host;
+    config.port = listen.port;
+    return std::make_unique<agent::PageServer>(std::move(config), std::move(routes));
 }
 
 // Ends the agent at SIGINT or SIGTERM. The signals are blocked in all threads, which are started later.
@@ -129,10 +130,14 @@ Result<void> run_proxy(const ProxyFlags& flags) {
             return fail("{} problems in {}; all else is programmed", bad_objects.load(), flags.node.manifests);
         return {};
     }
-    ASSIGN_OR_RETURN(const auto healthz, serve("--healthz-bind-address", flags.healthz_bind_address, kHealthzPort,
-                                               "/healthz", [&health] { return health.healthz(); }));
-    ASSIGN_OR_RETURN(const auto metrics_page, serve("--metrics-bind-address", flags.metrics_bind_address, kMetricsPort,
-                                                    "/metrics", [&metrics] { return metrics.metrics(); }));
+    ASSIGN_OR_RETURN(const auto health_server, serve("--healthz-bind-address", flags.healthz_bind_address, kHealthzPort,
+                                                     agent::health_pages(health, metrics.kube_proxy())));
+    agent::MetricsPages pages;
+    pages.program = "ghostip";
+    pages.version = GHOSTIP_VERSION;
+    pages.mode = options.mode->name;
+    ASSIGN_OR_RETURN(const auto metrics_server, serve("--metrics-bind-address", flags.metrics_bind_address,
+                                                      kMetricsPort, agent::metrics_pages(std::move(pages), metrics)));
     log::info("node {}, mode {}, manifests {}", options.settings.node_name, options.mode->name, flags.node.manifests);
     return agent->run();
 }
@@ -144,7 +149,8 @@ void add_proxy_command(CLI::App& app, Run& run) {
     auto flags = std::make_shared<ProxyFlags>();
     add_node_flags(*command, flags->node);
     command
-        ->add_option("--healthz-bind-address", flags->healthz_bind_address, "Where /healthz answers; empty = nowhere")
+        ->add_option("--healthz-bind-address", flags->healthz_bind_address,
+                     "Where /healthz, /livez and /readyz answer; empty = nowhere")
         ->capture_default_str();
     command
         ->add_option("--metrics-bind-address", flags->metrics_bind_address, "Where /metrics answers; empty = nowhere")

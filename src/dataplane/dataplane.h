@@ -5,6 +5,7 @@
 // all; the caller then asks for reconcile() with the whole plan.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -31,12 +32,19 @@ using SlowWork = std::function<Result<void>()>;
 // What a call did.
 struct Outcome {
     std::uint32_t transactions = 0;
-    std::uint64_t elements_added = 0;    // or whatever the mode's smallest parts are
-    std::uint64_t elements_deleted = 0;  // likewise
-    std::uint64_t differences = 0;       // reconcile and repair: in how many things the kernel differed from the plan
-    std::vector<std::string> examples;   // the first few of them, one line each
-    std::vector<SetAside> set_aside;     // by this call
+    std::vector<std::chrono::steady_clock::duration> transaction_times;  // how long the kernel took for each
+    std::uint64_t elements_added = 0;                                    // or whatever the mode's smallest parts are
+    std::uint64_t elements_deleted = 0;                                  // likewise
+    std::uint64_t differences = 0;      // reconcile and repair: in how many things the kernel differed from the plan
+    std::vector<std::string> examples;  // the first few of them, one line each
+    std::vector<SetAside> set_aside;    // by this call
     std::vector<SlowWork> later;
+
+    // Counts a transaction that began at `start` and is in the kernel now.
+    void committed(std::chrono::steady_clock::time_point start) {
+        ++transactions;
+        transaction_times.push_back(std::chrono::steady_clock::now() - start);
+    }
 };
 
 // Somebody else wrote to what is ours.

@@ -141,6 +141,7 @@ void Planner::take(const api::Change& change, Dirty& dirty) {
 }
 
 void Planner::take_service(const api::Change& change, Dirty& dirty) {
+    ++stats_.service_changes;
     const ServiceName name{change.key.namespace_, change.key.name};
     auto& state = services_[name];
     if (!state) state = std::make_unique<ServiceState>();
@@ -155,7 +156,9 @@ void Planner::take_slice(const api::Change& change, Dirty& dirty) {
     detach_slice(id, dirty);
     const auto slice = as<api::EndpointSlice>(change.object);
     const auto wanted = family_ == net::Family::kIpv4 ? api::AddressType::kIpv4 : api::AddressType::kIpv6;
-    if (!slice || slice->address_type != wanted || slice->service_name.empty()) return;
+    const bool here = slice && slice->address_type == wanted && !slice->service_name.empty();
+    if (here || before) ++stats_.endpoint_changes;
+    if (!here) return;
     note_refusals(before.get(), *slice, refusals_);
     count_for_rules(*slice, true);
     const ServiceName name{slice->namespace_, slice->service_name};
@@ -383,6 +386,12 @@ Plan Planner::plan() const {
     plan.cluster_ips.insert(cluster_ips_.begin(), cluster_ips_.end());
     plan.hairpins.insert(hairpins_.begin(), hairpins_.end());
     return plan;
+}
+
+std::optional<ServiceName> Planner::service_of(const api::ObjectKey& slice) const {
+    const auto known = slices_.find(object_id(slice));
+    if (known == slices_.end()) return std::nullopt;
+    return ServiceName{known->second->namespace_, known->second->service_name};
 }
 
 std::vector<Conflict> Planner::take_conflicts() { return std::exchange(conflicts_, {}); }

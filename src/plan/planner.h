@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -24,7 +25,10 @@ struct Conflict {
 };
 
 struct PlannerStats {
-    std::uint64_t services_planned = 0;  // how many times one service was planned since construction
+    // Since construction:
+    std::uint64_t services_planned = 0;  // how many times one service was planned
+    std::uint64_t service_changes = 0;   // changes of Services that were taken
+    std::uint64_t endpoint_changes = 0;  // changes of EndpointSlices of this family that were taken
 };
 
 class Planner {
@@ -42,6 +46,8 @@ class Planner {
 
     // A copy of the plan as it is; costs the size of the cluster.
     [[nodiscard]] Plan plan() const;
+    // Whose endpoints a slice holds; absent: it is not known, or nobody's.
+    [[nodiscard]] std::optional<ServiceName> service_of(const api::ObjectKey& slice) const;
     // How many service ports the plan has.
     [[nodiscard]] std::size_t service_port_count() const { return service_port_count_; }
     [[nodiscard]] std::vector<Conflict> take_conflicts();

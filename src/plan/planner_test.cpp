@@ -213,6 +213,21 @@ TEST(Planner, HealthChecksCountLocalReadyAddresses) {
     }
 }
 
+TEST(Planner, CountsChangesAndKnowsWhoseASliceIs) {
+    NodePlanner planner;
+    const auto six = slice("six", "web", {slice_port("p", 80)}, {{"fd00::1"}});
+    const auto four = slice("four", "web", {slice_port("p", 80)}, {{"10.0.0.1"}});
+    static_cast<void>(planner.apply({put(web()), put(four), put(six), put(node_object())}));
+    EXPECT_EQ(planner.stats().service_changes, 1U);
+    EXPECT_EQ(planner.stats().endpoint_changes, 1U) << "the other family's are not ours";
+    EXPECT_EQ(planner.service_of(put(four).key), (ServiceName{"ns", "web"}));
+    EXPECT_EQ(planner.service_of(put(six).key), std::nullopt);
+    static_cast<void>(planner.apply({gone(four), gone(six), gone(web())}));
+    EXPECT_EQ(planner.stats().service_changes, 2U);
+    EXPECT_EQ(planner.stats().endpoint_changes, 2U);
+    EXPECT_EQ(planner.service_of(put(four).key), std::nullopt);
+}
+
 TEST(Planner, OneChangedSlicePlansOneService) {
     NodePlanner planner;
     std::vector<api::Change> changes;

@@ -99,7 +99,7 @@ for ((n = 0; n < files; n++)); do python3 "$folder/world.py" "$folder" "$n" 0; d
 proxy=$!
 started+=("$proxy")
 for ((i = 0; i < 600; i++)); do
-    python3 -c 'import urllib.request; urllib.request.urlopen("http://127.0.0.1:10256/healthz")' 2>/dev/null && break
+    python3 -c 'import urllib.request; urllib.request.urlopen("http://127.0.0.1:10256/readyz")' 2>/dev/null && break
     sleep 0.1
 done
 python3 "$folder/change.py" "$folder" "$files" &

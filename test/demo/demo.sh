@@ -145,13 +145,13 @@ proxy=$!
 processes+=("$proxy")
 for ((try = 0; try < 200; try++)); do
     kill -0 "$proxy" 2>/dev/null || failed "the proxy ended"
-    ip netns exec "$node" python3 -c 'import urllib.request as u; u.urlopen("http://127.0.0.1:10256/healthz", timeout=1)' \
+    ip netns exec "$node" python3 -c 'import urllib.request as u; u.urlopen("http://127.0.0.1:10256/readyz", timeout=1)' \
         2>/dev/null && break
     sleep 0.05
 done
-((try < 200)) || failed "/healthz never answered 200"
+((try < 200)) || failed "/readyz never answered 200"
 sed "s/^/   $dim/; s/\$/$plain/" "$work/proxy.log"
-held "/healthz answers 200"
+held "/readyz answers 200"
 
 step "The ghost: no interface anywhere carries $ghost_ip"
 for name in node client "${pods[@]}"; do

@@ -171,7 +171,7 @@ bool Host::healthy() const {
     const Fd fd{::socket(ipv4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     const testnet::SocketAddress at(*net::IpAddress::parse(ipv4 ? "127.0.0.1" : "::1"), 10256);
     if (::connect(fd.get(), at.raw(), at.length) != 0) return false;
-    const std::string request = "GET /healthz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
+    const std::string request = "GET /readyz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
     (void)!::send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL);
     std::array<char, 64> answer{};
     return ::recv(fd.get(), answer.data(), answer.size() - 1, 0) > 0 &&

@@ -157,7 +157,7 @@ Result<void> LiveNode::wait_synced() {
     bool ended = false;
     const bool healthy = wait_until(kPatience, [&] {
         ended = !running();
-        return ended || page(kHealthPort, "/healthz").find(" 200 ") < std::string_view("HTTP/1.1 200 ").size();
+        return ended || page(kHealthPort, "/readyz").find(" 200 ") < std::string_view("HTTP/1.1 200 ").size();
     });
     if (ended) return fail("ghostip proxy ended by itself:\n{}", log());
     if (!healthy) return fail("ghostip proxy is not healthy after {} s:\n{}", kPatience.count(), log());

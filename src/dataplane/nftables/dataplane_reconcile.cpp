@@ -255,12 +255,14 @@ void NftablesDataplane::remember_refusal(const plan::Plan& plan, const SlotOrder
 // put there, our own rules do not wait for that.
 Result<void> NftablesDataplane::write_structure(const Repair& repair, Outcome& outcome) {
     if (repair.after.empty()) return {};
+    auto start = std::chrono::steady_clock::now();
     auto all = kernel_->commit({table(family_), repair.after});
-    if (all) ++outcome.transactions;
+    if (all) outcome.committed(start);
     if (all || repair.needed.size() == repair.after.size() || !is_refusal(all.error().code)) return all;
     if (!repair.needed.empty()) {
+        start = std::chrono::steady_clock::now();
         RETURN_IF_ERROR(kernel_->commit({table(family_), repair.needed}));
-        ++outcome.transactions;
+        outcome.committed(start);
     }
     state_.shared_aside["what others put into the table"] = all.error().message;
     outcome.set_aside.push_back({"what others put into the table", all.error().message});
@@ -272,8 +274,9 @@ Result<void> NftablesDataplane::replace_at_once(const plan::Plan& plan, Outcome&
     auto batch = full_batch(plan);
     ASSIGN_OR_RETURN(auto clients, remembered_clients(*kernel_, plan));
     for (auto& elements : clients) batch.operations.emplace_back(AddElements{std::move(elements)});
+    const auto start = std::chrono::steady_clock::now();
     RETURN_IF_ERROR(kernel_->commit(batch));
-    ++outcome.transactions;
+    outcome.committed(start);
     state_ = State{plan.node, classes_of(plan), {}, {}, {}, {}, {}};
     for (auto& chain : render_structure({family_, plan.node, state_.classes}).chains)
         state_.chains[chain.name] = std::move(chain);

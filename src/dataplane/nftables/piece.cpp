@@ -119,9 +119,10 @@ Result<void> PieceWriter::commit(const Operations& first, Pieces pieces, const O
             return {};
         }
         Refusal refusal;
+        const auto start = std::chrono::steady_clock::now();
         const auto result = kernel_.commit(built.batch, &refusal);
         if (result) {
-            ++outcome_.transactions;
+            outcome_.committed(start);
             landed(pieces);
             return {};
         }
