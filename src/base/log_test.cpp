@@ -5,10 +5,8 @@
 #include <rapidcheck/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
-#include <cctype>
-#include <cstdlib>
-#include <ctime>
 #include <limits>
 #include <string>
 #include <vector>
@@ -20,9 +18,7 @@
 namespace ghostip::log {
 namespace {
 
-using ::testing::EndsWith;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::MatchesRegex;
 
 Line line(std::string_view message, Level level = Level::kInfo, std::span<const Field> fields = {}) {
@@ -68,7 +64,7 @@ class Captured {
 
 class Log : public ::testing::Test {
   protected:
-    ~Log() override {
+    void TearDown() override {
         configure(Format::kPlain, 0);
         EXPECT_TRUE(set_vmodule(""));
         set_split_stream(false);
@@ -83,12 +79,11 @@ TEST(LogLine, PlainIsAsItAlwaysWas) {
 }
 
 TEST(LogLine, KlogText) {
-    ::setenv("TZ", "UTC", 1);
-    ::tzset();
     const std::vector<Field> fields{{"err", "no \"such\" thing\n"}, {"count", 3}, {"ready", true}};
-    EXPECT_EQ(format_line(Format::kKlogText, line("command failed", Level::kError, fields)),
-              "E0102 03:04:05.678901    4711 agent.cpp:42] \"command failed\" err=\"no \\\"such\\\" thing\\n\" count=3 "
-              "ready=true\n");
+    const auto text = format_line(Format::kKlogText, line("command failed", Level::kError, fields));
+    // Local time: which hour it is, the machine decides.
+    EXPECT_THAT(text, MatchesRegex("E010[123] [0-9]{2}:[0-9]{2}:05\\.678901    4711 agent\\.cpp:42\\] .*\n"));
+    EXPECT_THAT(text, HasSubstr(R"(] "command failed" err="no \"such\" thing\n" count=3 ready=true)"));
     EXPECT_EQ(format_line(Format::kKlogText, line("x", Level::kWarning)).front(), 'W');
     EXPECT_EQ(format_line(Format::kKlogText, line("x", Level::kDebug)).front(), 'I');
 }

@@ -52,7 +52,7 @@ class ServiceManagers : public ::testing::TestWithParam<bool> {
         auto pattern = (std::filesystem::temp_directory_path() / "ghostip-notify-XXXXXX").string();
         folder_ = ::mkdtemp(pattern.data());
     }
-    ~ServiceManagers() override { std::filesystem::remove_all(folder_); }
+    void TearDown() override { std::filesystem::remove_all(folder_); }
     [[nodiscard]] std::string name() const {
         return GetParam() ? "@" + folder_.substr(1) : folder_ + "/socket";  // unique both ways
     }
