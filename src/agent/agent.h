@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -13,6 +14,7 @@
 
 #include "agent/background.h"
 #include "agent/health.h"
+#include "agent/heartbeat.h"
 #include "agent/metrics.h"
 #include "agent/proxier.h"
 #include "api/source.h"
@@ -27,6 +29,10 @@ struct AgentConfig {
     // Who else writes to the kernel's rules waits while we do: this much time for each transaction, on the average.
     std::chrono::milliseconds time_per_commit{10};  // at most 100 a second
     ProxierConfig proxier;
+    // Null: nobody asks whether the loop moves.
+    Heartbeat* heartbeat = nullptr;
+    // Once, on the loop's thread, when for the first time all is programmed. May be empty.
+    std::function<void()> on_first_sync;
 };
 
 class Agent {
@@ -64,6 +70,9 @@ class Agent {
     [[nodiscard]] std::vector<api::Change> wait_for_first_list();
     [[nodiscard]] Result<void> sync(const std::vector<api::Change>& changes);
     void first_sync();
+    void note_synced();
+    void note_waiting(std::chrono::milliseconds time);
+    void note_working();
     void read_inbox();
     void tick();
     void pace(Time since);
@@ -85,6 +94,7 @@ class Agent {
     std::vector<std::unique_ptr<Proxier>> proxiers_;      // owned by the loop's thread
     std::vector<std::string> neighbours_told_;            // owned by the loop's thread
     Time neighbours_at_ = Time::max();                    // owned by the loop's thread: when to look at them next
+    bool synced_once_ = false;                            // owned by the loop's thread
     std::uint32_t paced_ = 0;                             // owned by the loop's thread: transactions that were paid for
     std::unique_ptr<dataplane::DriftWatch> drift_watch_;  // null: none; set before its thread starts
 

@@ -1,13 +1,14 @@
 #include "agent/leftovers.h"
 
 #include <fcntl.h>
-#include <signal.h>  // NOLINT(modernize-deprecated-headers): kill()
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 
 #include "base/log.h"
 
@@ -64,6 +65,8 @@ Result<std::unique_ptr<Leftovers>> Leftovers::prepare() {
     if (helper < 0) return fail_errno("split off a process that cleans up after kube-proxy");
     if (helper == 0) {
         writer.reset();
+        // Each step is done entirely or not at all, and the next start goes on where this one ended.
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (wait_for_go(reader.get())) remove_leftovers();
         ::_exit(0);  // nothing of the agent's is this process's to end
     }
@@ -81,11 +84,11 @@ void Leftovers::remove() {
     });
 }
 
+// A helper that was never told to go ends at once; one that is at work is not waited for.
 Leftovers::~Leftovers() {
     go_.reset();
     if (reaper_.joinable()) {
-        ::kill(helper_, SIGKILL);  // each of its steps is done entirely or not at all
-        reaper_.join();
+        reaper_.detach();
         return;
     }
     while (::waitpid(helper_, nullptr, 0) < 0 && errno == EINTR) continue;
