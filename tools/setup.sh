@@ -6,7 +6,7 @@ set -euo pipefail
 packages=(
     # to build
     git make g++ cmake ninja-build ccache pkg-config
-    libmnl-dev libnftnl-dev libyaml-dev libsimdjson-dev libfmt-dev libspdlog-dev libmicrohttpd-dev libcli11-dev
+    libmnl-dev libnftnl-dev libyaml-dev libsimdjson-dev libfmt-dev libmicrohttpd-dev libcli11-dev
     libprotozero-dev zlib1g-dev libcurl4-openssl-dev libseccomp-dev libcap-ng-dev
     # to test
     libssl-dev librapidcheck-dev libgtest-dev libgmock-dev libbenchmark-dev python3

@@ -136,6 +136,7 @@ void Agent::stop() {
 std::vector<api::Change> Agent::wait_for_first_list() {
     std::vector<api::Change> changes;
     while (!stop_) {
+        note_waiting(std::chrono::seconds(1));
         auto batch = queue_.take(std::chrono::seconds(1));
         changes.insert(changes.end(), std::make_move_iterator(batch.changes.begin()),
                        std::make_move_iterator(batch.changes.end()));
@@ -163,12 +164,16 @@ Result<void> Agent::run() {
     RETURN_IF_ERROR(source_.start(queue_));
     std::vector<api::Change> changes = wait_for_first_list();
     if (stop_) return {};
+    note_working();
     start_watching();
     static_cast<void>(sync(changes));  // it was logged, and is tried again
     first_sync();
     paced_ = transactions();
     while (!stop_) {
-        changes = queue_.take(until_due()).changes;
+        const auto most = until_due();
+        note_waiting(most);
+        changes = queue_.take(most).changes;
+        note_working();
         const auto start = Clock::now();
         read_inbox();
         if (!changes.empty() || addresses_changed_) static_cast<void>(sync(changes));
@@ -248,7 +253,7 @@ Result<void> Agent::sync(const std::vector<api::Change>& changes) {
 
 void Agent::tell_if_synced() {
     if (std::all_of(proxiers_.begin(), proxiers_.end(), [](const auto& proxier) { return proxier->in_sync(); }))
-        health_.synced();
+        note_synced();
 }
 
 void Agent::follow_node(const std::vector<api::Change>& changes) {
@@ -257,6 +262,19 @@ void Agent::follow_node(const std::vector<api::Change>& changes) {
         health_.set_node(change.object ? node_state(*std::get<std::shared_ptr<const api::Node>>(*change.object))
                                        : NodeState::kUnknown);
     }
+}
+
+void Agent::note_synced() {
+    health_.synced();
+    if (!std::exchange(synced_once_, true) && config_.on_first_sync) config_.on_first_sync();
+}
+
+void Agent::note_waiting(std::chrono::milliseconds time) {
+    if (config_.heartbeat != nullptr) config_.heartbeat->waiting(time);
+}
+
+void Agent::note_working() {
+    if (config_.heartbeat != nullptr) config_.heartbeat->working();
 }
 
 void Agent::read_inbox() {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "agent/background.h"
 #include "agent/health.h"
 #include "agent/health_check_ports.h"
+#include "agent/heartbeat.h"
 #include "agent/metrics.h"
 #include "agent/proxier.h"
 #include "api/source.h"
@@ -30,6 +32,10 @@ struct AgentConfig {
     ProxierConfig proxier;
     // A health-check node port of a Service cannot be listened on; on the loop's thread, so it must not wait.
     HealthCheckPorts::OnListenFailed on_health_check_port_failed = nullptr;
+    // Null: nobody asks whether the loop moves.
+    Heartbeat* heartbeat = nullptr;
+    // Once, on the loop's thread, when for the first time all is programmed. May be empty.
+    std::function<void()> on_first_sync;
 };
 
 class Agent {
@@ -69,6 +75,9 @@ class Agent {
     void first_sync();
     void tell_if_synced();
     void follow_node(const std::vector<api::Change>& changes);
+    void note_synced();
+    void note_waiting(std::chrono::milliseconds time);
+    void note_working();
     void read_inbox();
     void tick();
     void pace(Time since);
@@ -91,6 +100,7 @@ class Agent {
     std::vector<std::unique_ptr<Proxier>> proxiers_;      // owned by the loop's thread
     std::vector<std::string> neighbours_told_;            // owned by the loop's thread
     Time neighbours_at_ = Time::max();                    // owned by the loop's thread: when to look at them next
+    bool synced_once_ = false;                            // owned by the loop's thread
     std::uint32_t paced_ = 0;                             // owned by the loop's thread: transactions that were paid for
     std::unique_ptr<dataplane::DriftWatch> drift_watch_;  // null: none; set before its thread starts
 

@@ -2,25 +2,26 @@
 #include <atomic>
 #include <charconv>
 #include <chrono>
-#include <csignal>
 #include <memory>
 #include <optional>
 #include <string_view>
-#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
 #include "agent/agent.h"
-#include "agent/health_pages.h"
+#include "agent/heartbeat.h"
+#include "agent/leftovers.h"
 #include "agent/metrics.h"
-#include "agent/metrics_pages.h"
-#include "agent/page_server.h"
+#include "agent/privileges.h"
 #include "base/log.h"
+#include "base/service_manager.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
 #include "cli/options.h"
+#include "cli/stop_signals.h"
+#include "http/server.h"
 #include "source/manifests/manifest_source.h"
 
 namespace ghostip::cli {
@@ -33,6 +34,8 @@ struct ProxyFlags {
     std::uint32_t full_check_seconds = 3600;
     std::uint32_t commits_per_second = 100;
     bool once = false;
+    bool seccomp = true;
+    bool remove_kube_proxy_rules = false;
     bool verbose = false;
 };
 
@@ -59,52 +62,44 @@ Result<HostPort> parse_host_port(std::string_view flag, const std::string& text,
 constexpr std::uint16_t kHealthzPort = 10256;
 constexpr std::uint16_t kMetricsPort = 10249;
 
-// Serves pages at the address that `flag` says. Null where nobody wants them.
-Result<std::unique_ptr<agent::PageServer>> serve(std::string_view flag, const std::string& bind_address,
-                                                 std::uint16_t default_port, http::Routes routes) {
-    std::unique_ptr<agent::PageServer> none;
+// Answers `path` at the address that `flag` says. Null where nobody wants it, or where it cannot listen: the proxy is
+// worth more than its health page.
+Result<std::unique_ptr<http::Server>> serve(std::string_view flag, const std::string& bind_address,
+                                            std::uint16_t default_port, const std::string& path,
+                                            http::Handler handler) {
+    std::unique_ptr<http::Server> none;
     if (bind_address.empty()) return none;
     ASSIGN_OR_RETURN(const HostPort listen, parse_host_port(flag, bind_address, default_port));
-    agent::PageServerConfig config;
-    config.what = flag;
-    config.address = listen.host;
-    config.port = listen.port;
-    return std::make_unique<agent::PageServer>(std::move(config), std::move(routes));
+    auto server = http::Server::listen(listen.host, listen.port, {{path, std::move(handler)}});
+    if (server) return std::move(server).value();
+    log::error("{}: {}; going on without", flag, server.error().message);
+    return none;
 }
 
-// Ends the agent at SIGINT or SIGTERM. The signals are blocked in all threads, which are started later.
-class SignalStop {
-  public:
-    SignalStop() {
-        sigemptyset(&signals_);
-        sigaddset(&signals_, SIGINT);
-        sigaddset(&signals_, SIGTERM);
-        sigaddset(&signals_, SIGUSR1);
-        pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
-    }
-    void watch(agent::Agent& agent) {
-        thread_ = std::thread([this, &agent] {
-            int signal = 0;
-            sigwait(&signals_, &signal);
-            agent.stop();
-        });
-    }
-    ~SignalStop() {
-        if (!thread_.joinable()) return;
-        pthread_kill(thread_.native_handle(), SIGUSR1);  // where it was not a signal that ended the agent
-        thread_.join();
-    }
-    SignalStop(const SignalStop&) = delete;
-    SignalStop& operator=(const SignalStop&) = delete;
-
-  private:
-    sigset_t signals_{};
-    std::thread thread_;
-};
+bool is_low_port(std::string_view flag, const std::string& bind_address, std::uint16_t default_port) {
+    constexpr std::uint16_t kFirstUnprivileged = 1024;
+    const auto listen = parse_host_port(flag, bind_address, default_port);
+    return listen && listen->port != 0 && listen->port < kFirstUnprivileged;
+}
 
 Result<void> run_proxy(const ProxyFlags& flags) {
     ASSIGN_OR_RETURN(const NodeOptions options, node_options(flags.node));
-    SignalStop signals;
+    // Still one thread and all privileges: what needs them comes first.
+    std::unique_ptr<agent::Leftovers> leftovers;
+    if (flags.remove_kube_proxy_rules && !flags.once) {
+        ASSIGN_OR_RETURN(leftovers, agent::Leftovers::prepare());
+    }
+    agent::Privileges privileges{options.mode->name};
+    privileges.low_ports = is_low_port("--healthz-bind-address", flags.healthz_bind_address, kHealthzPort) ||
+                           is_low_port("--metrics-bind-address", flags.metrics_bind_address, kMetricsPort);
+    privileges.filter_calls = flags.seccomp;
+    const auto service_manager = ServiceManager::from_environment();
+    agent::drop_privileges(privileges);
+
+    StopSignals signals;
+    agent::Heartbeat heartbeat;
+    agent::WatchdogPings pings(service_manager, heartbeat);
+    service_manager.status("waiting for the first list of Services");
     std::atomic<int> bad_objects = 0;
     source::ManifestSource source(flags.node.manifests, [&](const api::Problem& problem) {
         if (problem.severity == api::Severity::kError) {
@@ -121,8 +116,16 @@ Result<void> run_proxy(const ProxyFlags& flags) {
     config.mode = options.mode;
     config.time_per_commit = std::chrono::milliseconds(1000 / flags.commits_per_second);
     config.proxier.full_check_interval = std::chrono::seconds(flags.full_check_seconds);
+    config.heartbeat = &heartbeat;
+    config.on_first_sync = [&] {
+        pings.ready("serving");
+        if (leftovers) leftovers->remove();
+    };
     ASSIGN_OR_RETURN(const auto agent, agent::Agent::create(std::move(config), source, health, metrics));
-    signals.watch(*agent);
+    signals.watch([&] {
+        service_manager.stopping();
+        agent->stop();
+    });
 
     if (flags.once) {
         RETURN_IF_ERROR(agent->run_once());
@@ -130,14 +133,10 @@ Result<void> run_proxy(const ProxyFlags& flags) {
             return fail("{} problems in {}; all else is programmed", bad_objects.load(), flags.node.manifests);
         return {};
     }
-    ASSIGN_OR_RETURN(const auto health_server, serve("--healthz-bind-address", flags.healthz_bind_address, kHealthzPort,
-                                                     agent::health_pages(health, metrics.kube_proxy())));
-    agent::MetricsPages pages;
-    pages.program = "ghostip";
-    pages.version = GHOSTIP_VERSION;
-    pages.mode = options.mode->name;
-    ASSIGN_OR_RETURN(const auto metrics_server, serve("--metrics-bind-address", flags.metrics_bind_address,
-                                                      kMetricsPort, agent::metrics_pages(std::move(pages), metrics)));
+    ASSIGN_OR_RETURN(const auto healthz, serve("--healthz-bind-address", flags.healthz_bind_address, kHealthzPort,
+                                               "/healthz", [&health] { return health.healthz(); }));
+    ASSIGN_OR_RETURN(const auto metrics_page, serve("--metrics-bind-address", flags.metrics_bind_address, kMetricsPort,
+                                                    "/metrics", [&metrics] { return metrics.metrics(); }));
     log::info("node {}, mode {}, manifests {}", options.settings.node_name, options.mode->name, flags.node.manifests);
     return agent->run();
 }
@@ -149,8 +148,7 @@ void add_proxy_command(CLI::App& app, Run& run) {
     auto flags = std::make_shared<ProxyFlags>();
     add_node_flags(*command, flags->node);
     command
-        ->add_option("--healthz-bind-address", flags->healthz_bind_address,
-                     "Where /healthz, /livez and /readyz answer; empty = nowhere")
+        ->add_option("--healthz-bind-address", flags->healthz_bind_address, "Where /healthz answers; empty = nowhere")
         ->capture_default_str();
     command
         ->add_option("--metrics-bind-address", flags->metrics_bind_address, "Where /metrics answers; empty = nowhere")
@@ -168,6 +166,12 @@ void add_proxy_command(CLI::App& app, Run& run) {
         ->capture_default_str();
     command->add_flag("--once", flags->once,
                       "One sync, then exit and leave the rules; fails if anything could not be programmed");
+    command
+        ->add_flag("--seccomp,!--no-seccomp", flags->seccomp,
+                   "Refuse itself all system calls that it does not need, when it has started")
+        ->capture_default_str();
+    command->add_flag("--remove-kube-proxy-rules", flags->remove_kube_proxy_rules,
+                      "Once the first sync is done, remove what kube-proxy's own modes left on this host");
     command->add_flag("-v,--verbose", flags->verbose, "Log more");
     command->footer(R"(Examples:
   ghostip proxy --manifests /etc/ghostip --hostname-override n1 --cluster-cidr 10.244.0.0/16,fd00:10:244::/56

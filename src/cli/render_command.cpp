@@ -5,7 +5,9 @@
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
+#include "agent/clean_up.h"
 #include "agent/modes.h"
+#include "base/log.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
 #include "cli/offline.h"
@@ -34,6 +36,13 @@ int cleanup() {
     return code;
 }
 
+int cleanup_all() {
+    const auto done = agent::clean_up_everything();
+    if (done) return kOk;
+    log::error("{}", done.error().message);
+    return kFailed;
+}
+
 }  // namespace
 
 void add_render_command(CLI::App& app, Run& run) {
@@ -47,8 +56,10 @@ void add_render_command(CLI::App& app, Run& run) {
 void add_cleanup_command(CLI::App& app, Run& run) {
     auto* command =
         app.add_subcommand("cleanup", "Remove every trace of ghostip from this host's kernel; twice is fine");
-    command->footer("Example:\n  ghostip cleanup");
-    command->callback([&run] { run = cleanup; });
+    auto all = std::make_shared<bool>(false);
+    command->add_flag("--all", *all, "Also what kube-proxy's own modes left, by the list in docs/cleanup.md");
+    command->footer("Examples:\n  ghostip cleanup\n  ghostip cleanup --all");
+    command->callback([all, &run] { run = [all] { return *all ? cleanup_all() : cleanup(); }; });
 }
 
 void add_version_command(CLI::App& app, Run& run) {

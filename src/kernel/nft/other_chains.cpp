@@ -67,9 +67,13 @@ bool parse_hook(const nlattr* nest, OtherChain& chain) {
     return true;
 }
 
-int take_chain(const nlmsghdr* message, void* context) {
-    auto chain = parse_base_chain(message);
-    if (chain) static_cast<std::vector<OtherChain>*>(context)->push_back(std::move(*chain));
+template <typename T>
+using Parse = std::optional<T> (*)(const nlmsghdr*);
+
+template <typename T, Parse<T> parse>
+int take(const nlmsghdr* message, void* context) {
+    auto chain = parse(message);
+    if (chain) static_cast<std::vector<T>*>(context)->push_back(std::move(*chain));
     return MNL_CB_OK;
 }
 
@@ -99,20 +103,36 @@ Result<void> request_dump(const Fd& socket) {
 
 // One dump; EINTR if the rules changed meanwhile, for then a chain may be missing or be there twice. A socket of its
 // own for each: one that still has a dump to deliver refuses the next.
-Result<std::vector<OtherChain>> dump() {
+template <typename T, Parse<T> parse>
+Result<std::vector<T>> dump() {
     ASSIGN_OR_RETURN(const Fd socket, open_socket());
     RETURN_IF_ERROR(request_dump(socket));
     std::vector<char> buffer(kReceiveBytes);
-    std::vector<OtherChain> chains;
+    std::vector<T> chains;
     int state = MNL_CB_OK;
     while (state > MNL_CB_STOP) {
         const ssize_t received = ::recv(socket.get(), buffer.data(), buffer.size(), 0);
         if (received < 0 && errno == EINTR) continue;
         if (received < 0) return fail_errno("read nf_tables' chains");
-        state = mnl_cb_run(buffer.data(), static_cast<std::size_t>(received), 0, 0, take_chain, &chains);
+        state = mnl_cb_run(buffer.data(), static_cast<std::size_t>(received), 0, 0, take<T, parse>, &chains);
     }
     if (state < MNL_CB_STOP) return fail_errno("read nf_tables' chains");
     return chains;
+}
+
+template <typename T, Parse<T> parse>
+Result<std::vector<T>> dump_patiently() {
+    for (int attempt = 1;; ++attempt) {
+        auto chains = dump<T, parse>();
+        if (chains || chains.error().code != EINTR || attempt == kInterruptedRetries) return chains;
+    }
+}
+
+// Absent if the message is no chain, or one of a family that routes no IP packets.
+std::optional<TableFamily> family_of_chain(const nlmsghdr* message) {
+    if (message->nlmsg_type != (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWCHAIN)) return std::nullopt;
+    if (mnl_nlmsg_get_payload_len(message) < sizeof(nfgenmsg)) return std::nullopt;
+    return table_family(static_cast<const nfgenmsg*>(mnl_nlmsg_get_payload(message))->nfgen_family);
 }
 
 }  // namespace
@@ -127,9 +147,7 @@ std::string_view table_family_name(TableFamily family) {
 }
 
 std::optional<OtherChain> parse_base_chain(const nlmsghdr* message) {
-    if (message->nlmsg_type != (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWCHAIN)) return std::nullopt;
-    if (mnl_nlmsg_get_payload_len(message) < sizeof(nfgenmsg)) return std::nullopt;
-    const auto family = table_family(static_cast<const nfgenmsg*>(mnl_nlmsg_get_payload(message))->nfgen_family);
+    const auto family = family_of_chain(message);
     if (!family) return std::nullopt;
     OtherChain chain;
     chain.family = *family;
@@ -149,11 +167,20 @@ std::optional<OtherChain> parse_base_chain(const nlmsghdr* message) {
     return chain;
 }
 
-Result<std::vector<OtherChain>> base_chains() {
-    for (int attempt = 1;; ++attempt) {
-        auto chains = dump();
-        if (chains || chains.error().code != EINTR || attempt == kInterruptedRetries) return chains;
+std::optional<ChainName> parse_chain_name(const nlmsghdr* message) {
+    const auto family = family_of_chain(message);
+    if (!family) return std::nullopt;
+    ChainName chain{*family, {}, {}};
+    for (const nlattr* attribute : netlink::attributes(message, sizeof(nfgenmsg))) {
+        if (mnl_attr_get_type(attribute) == NFTA_CHAIN_TABLE) chain.table = text(attribute).value_or("");
+        if (mnl_attr_get_type(attribute) == NFTA_CHAIN_NAME) chain.name = text(attribute).value_or("");
     }
+    if (chain.table.empty() || chain.name.empty()) return std::nullopt;
+    return chain;
 }
+
+Result<std::vector<OtherChain>> base_chains() { return dump_patiently<OtherChain, parse_base_chain>(); }
+
+Result<std::vector<ChainName>> chain_names() { return dump_patiently<ChainName, parse_chain_name>(); }
 
 }  // namespace ghostip::kernel::nft

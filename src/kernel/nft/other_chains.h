@@ -41,4 +41,16 @@ struct OtherChain {
 // not base chains: a host with tens of thousands takes some ten milliseconds.
 [[nodiscard]] Result<std::vector<OtherChain>> base_chains();
 
+// A chain of any kind, of any table.
+struct ChainName {
+    TableFamily family = TableFamily::kIp;
+    std::string table;
+    std::string name;
+
+    friend bool operator==(const ChainName&, const ChainName&) = default;
+};
+[[nodiscard]] std::optional<ChainName> parse_chain_name(const nlmsghdr* message);
+// All of the namespace, likewise.
+[[nodiscard]] Result<std::vector<ChainName>> chain_names();
+
 }  // namespace ghostip::kernel::nft

@@ -1,0 +1,23 @@
+#include "agent/clean_up.h"
+
+#include "agent/kube_proxy_traces.h"
+#include "agent/leftovers.h"
+#include "agent/modes.h"
+#include "base/log.h"
+
+namespace ghostip::agent {
+
+Result<void> clean_up_everything() {
+    bool failed = false;
+    for (const auto& mode : modes()) {
+        const auto done = mode.cleanup();
+        if (!done) log::error("clean up {} mode: {}", mode.name, done.error().message);
+        failed = failed || !done;
+    }
+    const auto removed = remove_kube_proxy_traces(*linux_trace_host(), Ipvs::kNow);
+    log_removed(removed);
+    if (failed || !removed.failed.empty()) return fail("encountered an error while tearing down rules");
+    return {};
+}
+
+}  // namespace ghostip::agent

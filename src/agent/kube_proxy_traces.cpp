@@ -1,0 +1,201 @@
+#include "agent/kube_proxy_traces.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <span>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "agent/iptables_traces.h"
+
+namespace ghostip::agent {
+namespace {
+
+constexpr std::string_view kNftTable = "kube-proxy";
+constexpr const char* kIpvsDevice = "kube-ipvs0";
+constexpr std::size_t kLongestSetName = 31;
+constexpr std::array<std::string_view, 17> kSets{
+    "KUBE-LOOP-BACK",
+    "KUBE-CLUSTER-IP",
+    "KUBE-EXTERNAL-IP",
+    "KUBE-EXTERNAL-IP-LOCAL",
+    "KUBE-LOAD-BALANCER",
+    "KUBE-LOAD-BALANCER-LOCAL",
+    "KUBE-LOAD-BALANCER-FW",
+    "KUBE-LOAD-BALANCER-SOURCE-IP",
+    "KUBE-NODE-PORT-TCP",
+    "KUBE-LOAD-BALANCER-SOURCE-CIDR",
+    "KUBE-NODE-PORT-UDP",
+    "KUBE-NODE-PORT-LOCAL-TCP",
+    "KUBE-IPVS-IPS",
+    "KUBE-NODE-PORT-LOCAL-UDP",
+    "KUBE-NODE-PORT-SCTP-HASH",
+    "KUBE-NODE-PORT-LOCAL-SCTP-HASH",
+    "KUBE-HEALTH-CHECK-NODE-PORT",
+};
+
+// Two programs stand behind the name iptables, with rules of their own each.
+enum class Variant : std::uint8_t { kNft, kLegacy };
+
+std::string_view variant_name(Variant variant) { return variant == Variant::kNft ? "nft" : "legacy"; }
+std::string_view family_prefix(net::Family family) { return family == net::Family::kIpv4 ? "ip" : "ip6"; }
+
+std::string program_name(net::Family family, Variant variant, std::string_view what) {
+    return fmt::format("{}tables-{}-{}", family_prefix(family), variant_name(variant), what);
+}
+
+bool is_of(const kernel::nft::ChainName& chain, net::Family family) {
+    const auto wanted = family == net::Family::kIpv4 ? kernel::nft::TableFamily::kIp : kernel::nft::TableFamily::kIp6;
+    return chain.family == wanted;
+}
+
+// The program of that variant, or of no variant in its name where it says that it is that one.
+Result<std::string> find_program(TraceHost& host, net::Family family, Variant variant, std::string_view what) {
+    const auto named = program_name(family, variant, what);
+    const auto there = host.run({{named, "--version"}});
+    if (there && there->status == 0) return named;
+    const auto plain = fmt::format("{}tables-{}", family_prefix(family), what);
+    const auto version = host.run({{plain, "--version"}});
+    const bool is_nft = version && version->out.find("(nf_tables)") != std::string::npos;
+    if (version && version->status == 0 && is_nft == (variant == Variant::kNft)) return plain;
+    return errno_error(ENOENT, "run " + named);
+}
+
+Result<void> ended_well(const std::string& program, const Result<Finished>& finished) {
+    if (!finished) return finished.error();
+    if (finished->status != 0) return fail("{}: {}", program, last_words(*finished));
+    return {};
+}
+
+// What was saved can be old when it comes back: somebody else's change in between makes the kernel refuse all of it.
+Result<void> clean_iptables(TraceHost& host, net::Family family, Variant variant, Removed& removed) {
+    constexpr int kTries = 3;
+    ASSIGN_OR_RETURN(const auto save, find_program(host, family, variant, "save"));
+    ASSIGN_OR_RETURN(const auto restore, find_program(host, family, variant, "restore"));
+    Result<void> done;
+    for (int attempt = 0; attempt < kTries; ++attempt) {
+        const auto saved = host.run({{save}});
+        RETURN_IF_ERROR(ended_well(save, saved));
+        const auto removal = iptables_removal(saved->out);
+        removed.kept.insert(removed.kept.end(), removal.kept.begin(), removal.kept.end());
+        if (removal.restore.empty()) return {};
+        done = ended_well(restore, host.run({{restore, "--noflush", "-w", "5"}, removal.restore}));
+        if (!done) {
+            removed.kept.resize(removed.kept.size() - removal.kept.size());
+            continue;
+        }
+        removed.removed.push_back(fmt::format("{} chains and {} jumps of {}tables-{}", removal.chains, removal.jumps,
+                                              family_prefix(family), variant_name(variant)));
+        return {};
+    }
+    return done;
+}
+
+void clean_iptables(TraceHost& host, std::span<const kernel::nft::ChainName> chains, net::Family family,
+                    Variant variant, Removed& removed) {
+    const auto legacy = host.legacy_tables(family);
+    const bool there =
+        variant == Variant::kNft
+            ? std::any_of(chains.begin(), chains.end(),
+                          [&](const auto& chain) {
+                              return is_of(chain, family) && is_kube_proxy_chain(chain.table, chain.name);
+                          })
+            : std::any_of(legacy.begin(), legacy.end(), [](const std::string& table) {
+                  return table == "nat" || table == "filter" || table == "mangle";
+              });
+    if (!there) return;  // nor is any program needed
+    const auto done = clean_iptables(host, family, variant, removed);
+    if (done) return;
+    // In legacy tables only the program could tell whether there is anything of kube-proxy's.
+    const auto what = fmt::format("{}tables-{}", family_prefix(family), variant_name(variant));
+    removed.failed.push_back(done.error().within(variant == Variant::kNft
+                                                     ? "rules of kube-proxy in " + what + " stay"
+                                                     : "rules in " + what + " were not looked through"));
+}
+
+void clean_nft_table(TraceHost& host, net::Family family, Removed& removed) {
+    const auto name = fmt::format("table {} {}", family_prefix(family), kNftTable);
+    const auto done = host.delete_nft_table(family, std::string(kNftTable));
+    if (!done) {
+        removed.failed.push_back(done.error().within(name));
+    } else if (*done) {
+        removed.removed.push_back(name);
+    }
+}
+
+// A host can balance with IPVS for other ends. kube-proxy's device says that the virtual servers are its own: while it
+// ran, it removed all that it did not know.
+void clean_servers(TraceHost& host, Ipvs when, Removed& removed) {
+    const auto device = host.dummy_device_exists(kIpvsDevice);
+    if (!device) removed.failed.push_back(device.error());
+    if (!device || !*device) return;
+    const auto servers = host.ipvs_servers();
+    if (!servers) {
+        removed.failed.push_back(servers.error());
+        return;
+    }
+    const bool some = *servers && (*servers)->virtual_servers > 0;
+    if (some && when == Ipvs::kIdle && (*servers)->active_connections > 0) {
+        removed.ipvs_connections = (*servers)->active_connections;
+        return;
+    }
+    if (some) {
+        const auto flushed = host.flush_ipvs_servers();
+        if (!flushed) {
+            removed.failed.push_back(flushed.error());
+            return;
+        }
+        removed.removed.push_back(fmt::format("{} virtual servers of IPVS", (*servers)->virtual_servers));
+    }
+    const auto deleted = host.delete_dummy_device(kIpvsDevice);
+    if (!deleted) {
+        removed.failed.push_back(deleted.error());
+    } else if (*deleted) {
+        removed.removed.push_back(std::string("device ") + kIpvsDevice);
+    }
+}
+
+// Rules of nf_tables let go of their sets some moments after they are gone.
+Result<bool> destroy_patiently(TraceHost& host, const std::string& name) {
+    constexpr int kTries = 20;
+    constexpr std::chrono::milliseconds kPause(100);
+    for (int attempt = 1;; ++attempt) {
+        auto destroyed = host.destroy_set(name);
+        if (destroyed || destroyed.error().code != EBUSY || attempt == kTries) return destroyed;
+        host.pause(kPause);
+    }
+}
+
+void clean_sets(TraceHost& host, Removed& removed) {
+    if (!host.sets_available()) return;
+    std::size_t sets = 0;
+    for (const std::string_view base : kSets) {
+        const auto six = "KUBE-6-" + std::string(base.substr(5));
+        for (const auto& name : {std::string(base), six.substr(0, kLongestSetName)}) {
+            const auto destroyed = destroy_patiently(host, name);
+            if (!destroyed) removed.failed.push_back(destroyed.error());
+            if (destroyed && *destroyed) ++sets;
+        }
+    }
+    if (sets > 0) removed.removed.push_back(fmt::format("{} sets of ip_set", sets));
+}
+
+}  // namespace
+
+Removed remove_kube_proxy_traces(TraceHost& host, Ipvs ipvs) {
+    Removed removed;
+    for (const auto family : net::kFamilies) clean_nft_table(host, family, removed);
+    const auto chains = host.nft_chains();
+    if (!chains) removed.failed.push_back(chains.error());
+    const auto known = chains.value_or({});
+    for (const auto family : net::kFamilies)
+        for (const auto variant : {Variant::kNft, Variant::kLegacy})
+            clean_iptables(host, known, family, variant, removed);
+    clean_servers(host, ipvs, removed);
+    clean_sets(host, removed);
+    return removed;
+}
+
+}  // namespace ghostip::agent

@@ -1,0 +1,55 @@
+// Removes what Kubernetes' own kube-proxy leaves on a node in any of its modes, so that its rules, which nobody updates
+// any more, no longer answer. docs/cleanup.md is the exact list. Blocks, runs other programs; not for the loop's
+// thread.
+//
+// Established connections stay: conntrack knows their translation and asks no rule. Those that IPVS carries would be
+// cut with its virtual servers, so these can wait until they carry none.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/subprocess.h"
+#include "kernel/ipvs/removal.h"
+#include "kernel/nft/other_chains.h"
+#include "net/address.h"
+
+namespace ghostip::agent {
+
+// What there is to ask and to do, so that tests can stand in for a host.
+class TraceHost {
+  public:
+    virtual ~TraceHost() = default;
+    virtual Result<Finished> run(const Program& program) = 0;
+    // False: there is no such table of nf_tables.
+    virtual Result<bool> delete_nft_table(net::Family family, const std::string& table) = 0;
+    virtual Result<std::vector<kernel::nft::ChainName>> nft_chains() = 0;
+    // Tables of iptables-legacy that the kernel has made.
+    virtual std::vector<std::string> legacy_tables(net::Family family) = 0;
+    virtual Result<std::optional<kernel::ipvs::Servers>> ipvs_servers() = 0;
+    virtual Result<void> flush_ipvs_servers() = 0;
+    virtual Result<bool> dummy_device_exists(const std::string& name) = 0;
+    virtual Result<bool> delete_dummy_device(const std::string& name) = 0;
+    virtual bool sets_available() = 0;
+    virtual Result<bool> destroy_set(const std::string& name) = 0;
+    virtual void pause(std::chrono::milliseconds time) = 0;
+};
+// The network namespace of the calling thread.
+[[nodiscard]] std::unique_ptr<TraceHost> linux_trace_host();
+
+struct Removed {
+    std::vector<std::string> removed;    // one phrase each: "table ip kube-proxy"
+    std::vector<std::string> kept;       // one sentence each
+    std::vector<Error> failed;           // the rest was removed all the same
+    std::uint64_t ipvs_connections = 0;  // kIdle: so many are still carried, and IPVS was not touched
+};
+
+enum class Ipvs : std::uint8_t { kNow, kIdle };
+[[nodiscard]] Removed remove_kube_proxy_traces(TraceHost& host, Ipvs ipvs);
+
+}  // namespace ghostip::agent

@@ -1,0 +1,44 @@
+// What the process gives up when it has started: capabilities that its mode does not need, and system calls that it
+// never makes. docs/privileges.md has the table.
+//
+// Capabilities belong to threads, and a new thread has those of the one that starts it. So all of this is called once,
+// by the only thread, after what needs privilege was done (sysctls, the OOM score, splitting off agent/leftovers.h) and
+// before anything that starts threads. What comes later, low ports and netlink among it, works with what is kept.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace ghostip::agent {
+
+// A credential plugin in the kubeconfig is another program. It inherits the filter, and nobody knows what it calls.
+enum class Programs : std::uint8_t { kNone, kAllowed };
+
+struct Privileges {
+    std::string_view mode;   // as --proxy-mode has it
+    bool low_ports = false;  // listens below 1024
+    Programs programs = Programs::kNone;
+    bool filter_calls = true;
+};
+
+// Capability numbers of linux/capability.h, ascending.
+[[nodiscard]] std::vector<int> needed_capabilities(const Privileges& privileges);
+
+// Keeps of `capabilities` what this process has, gives up the rest for good (also for programs that it starts), and
+// sets no_new_privs.
+[[nodiscard]] Result<void> keep_only(const std::vector<int>& capabilities);
+
+// From now on calls that the agent never makes fail, in all threads: those that would change what this process may do
+// or reach with EPERM, those that nobody thought of with ENOSYS, so that a newer libc falls back to older ones. The
+// kernel's audit log has a line for each. Error ENOTSUP: this kernel has no such filters.
+[[nodiscard]] Result<void> filter_calls(Programs programs);
+
+// All of it. What cannot be had is logged and given up: a node that is served with too many privileges is better than
+// one that is not.
+void drop_privileges(const Privileges& privileges);
+
+}  // namespace ghostip::agent

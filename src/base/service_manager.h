@@ -1,0 +1,46 @@
+// What a service manager (systemd) that started this process wants to hear: sd_notify(3), as one datagram a message.
+// Without one around, every call does nothing. Any thread.
+//
+// Not libsystemd: it is one send to a socket, and the library brings compression, a D-Bus client and a hash table
+// along.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/fd.h"
+
+namespace ghostip {
+
+class ServiceManager {
+  public:
+    // Nobody listens.
+    ServiceManager() = default;
+    // From NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID. An address that is none counts as nobody.
+    [[nodiscard]] static ServiceManager from_environment();
+    // `variable` gives a variable's value, null where it is not set.
+    [[nodiscard]] static ServiceManager from(const std::function<const char*(const char*)>& variable);
+
+    [[nodiscard]] bool listens() const { return static_cast<bool>(socket_); }
+    // How long it waits for a ping before it kills; absent: it does not.
+    [[nodiscard]] std::optional<std::chrono::microseconds> watchdog() const { return watchdog_; }
+
+    void ready(std::string_view status) const;
+    void status(std::string_view text) const;
+    void stopping() const;
+    void ping() const;
+    // Before ready(): the start takes at least so much longer from now on. (systemd 236)
+    void extend_start(std::chrono::microseconds by) const;
+
+  private:
+    void send(std::string_view message) const;
+
+    Fd socket_;            // constant after construction
+    std::string address_;  // constant after construction: a whole sockaddr_un, as it goes to the kernel
+    std::optional<std::chrono::microseconds> watchdog_;
+};
+
+}  // namespace ghostip

@@ -1,0 +1,153 @@
+#include "base/subprocess.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+
+#include "base/fd.h"
+
+namespace ghostip {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Pipe {
+    Fd reader;
+    Fd writer;
+};
+
+Result<Pipe> make_pipe() {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) < 0) return fail_errno("make a pipe");
+    ::fcntl(ends[0], F_SETFL, O_NONBLOCK);  // ours only: the other end is another open file
+    return Pipe{Fd(ends[0]), Fd(ends[1])};
+}
+
+// A file in memory instead of a pipe: nobody has to feed it, and no SIGPIPE comes from who does not read it.
+Result<Fd> input_file(std::string_view text) {
+    Fd file(::memfd_create("input", MFD_CLOEXEC));
+    if (!file) return fail_errno("make a file in memory");
+    while (!text.empty()) {
+        const auto written = ::write(file.get(), text.data(), text.size());
+        if (written < 0) return fail_errno("write a file in memory");
+        text.remove_prefix(static_cast<std::size_t>(written));
+    }
+    if (::lseek(file.get(), 0, SEEK_SET) < 0) return fail_errno("rewind a file in memory");
+    return file;
+}
+
+std::vector<char*> pointers(const std::vector<std::string>& texts) {
+    std::vector<char*> result;
+    result.reserve(texts.size() + 1);
+    // posix_spawn takes them without const and leaves them alone.
+    for (const auto& text : texts) result.push_back(const_cast<char*>(text.c_str()));
+    result.push_back(nullptr);
+    return result;
+}
+
+// Signals as a fresh process has them: this process blocks those that end it.
+Result<pid_t> spawn(const Program& program, int in, int out, int err) {
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawnattr_init(&attributes);
+    ::posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
+    ::posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
+    ::posix_spawn_file_actions_adddup2(&actions, err, STDERR_FILENO);
+    sigset_t none;
+    sigset_t all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    ::posix_spawnattr_setsigmask(&attributes, &none);
+    ::posix_spawnattr_setsigdefault(&attributes, &all);
+    ::posix_spawnattr_setpgroup(&attributes, 0);
+    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    const auto argv = pointers(program.argv);
+    const auto environment = pointers(program.environment.value_or(std::vector<std::string>()));
+    pid_t pid = -1;
+    const int code = ::posix_spawnp(&pid, argv[0], &actions, &attributes, argv.data(),
+                                    program.environment ? environment.data() : environ);
+    ::posix_spawn_file_actions_destroy(&actions);
+    ::posix_spawnattr_destroy(&attributes);
+    if (code != 0) return errno_error(code, fmt::format("run {}", program.argv[0]));
+    return pid;
+}
+
+// Appends what is there. False: the stream has ended.
+bool drain(int fd, std::string& text, std::size_t most) {
+    std::array<char, 65536> buffer{};
+    while (text.size() <= most) {
+        const auto got = ::read(fd, buffer.data(), buffer.size());
+        if (got > 0) {
+            text.append(buffer.data(), static_cast<std::size_t>(got));
+            continue;
+        }
+        if (got < 0 && errno == EINTR) continue;
+        return got < 0 && errno == EAGAIN;
+    }
+    return true;
+}
+
+// Reads both streams until the program ends; what a child that it left behind says later is not waited for.
+Result<void> listen(const Program& program, const Fd& process, const Fd& out, const Fd& err, Finished& finished) {
+    const auto deadline = Clock::now() + program.time_limit;
+    std::array<pollfd, 3> fds{{{process.get(), POLLIN, 0}, {out.get(), POLLIN, 0}, {err.get(), POLLIN, 0}}};
+    while (true) {
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+        if (left <= 0)
+            return errno_error(ETIMEDOUT,
+                               fmt::format("{} did not end within {} ms", program.argv[0], program.time_limit.count()));
+        if (::poll(fds.data(), fds.size(), static_cast<int>(std::min<long>(left, 60000))) < 0 && errno != EINTR)
+            return fail_errno("wait for {}", program.argv[0]);
+        if (!drain(out.get(), finished.out, program.most_output)) fds[1].fd = -1;
+        if (!drain(err.get(), finished.err, program.most_output)) fds[2].fd = -1;
+        if (finished.out.size() + finished.err.size() > program.most_output)
+            return errno_error(EFBIG, fmt::format("{} says more than {} bytes", program.argv[0], program.most_output));
+        if (fds[0].revents != 0) {  // it may have written and ended since the streams were read
+            static_cast<void>(drain(out.get(), finished.out, program.most_output));
+            static_cast<void>(drain(err.get(), finished.err, program.most_output));
+            return {};
+        }
+    }
+}
+
+}  // namespace
+
+Result<Finished> run(const Program& program) {
+    if (program.argv.empty()) return fail("run: no program is named");
+    ASSIGN_OR_RETURN(Fd in, input_file(program.input));
+    ASSIGN_OR_RETURN(Pipe out, make_pipe());
+    ASSIGN_OR_RETURN(Pipe err, make_pipe());
+    ASSIGN_OR_RETURN(const pid_t pid, spawn(program, in.get(), out.writer.get(), err.writer.get()));
+    out.writer.reset();
+    err.writer.reset();
+    // Its wrapper in glibc 2.36 is not declared for C++.
+    const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    Finished finished;
+    const auto heard = process ? listen(program, process, out.reader, err.reader, finished)
+                               : Result<void>(fail_errno("watch {}", program.argv[0]));
+    if (!heard) ::kill(-pid, SIGKILL);
+    int status = 0;
+    while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
+    if (!heard) return heard.error();
+    finished.status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    return finished;
+}
+
+std::string last_words(const Finished& finished) {
+    std::string_view text = finished.err;
+    while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.remove_suffix(1);
+    text = text.substr(text.rfind('\n') + 1);
+    if (text.empty()) return fmt::format("exit code {}", finished.status);
+    return std::string(text);
+}
+
+}  // namespace ghostip

@@ -1,0 +1,37 @@
+// What an IPVS user leaves in a network namespace, taken away piece by piece: virtual servers, the dummy device that
+// held their addresses, sets. Through netlink; asks for nothing that would make the kernel load a module. Blocking; any
+// thread with CAP_NET_ADMIN.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace ghostip::kernel::ipvs {
+
+// Whether this kernel has IPVS (or ip_set) at all, right now.
+[[nodiscard]] bool available();
+[[nodiscard]] bool sets_available();
+
+struct Servers {
+    std::uint32_t virtual_servers = 0;
+    std::uint64_t active_connections = 0;
+};
+// Absent: not available.
+[[nodiscard]] Result<std::optional<Servers>> servers();
+// The same of the text that /proc/net/ip_vs is.
+[[nodiscard]] Servers parse_servers(std::string_view text);
+
+// All virtual servers of the namespace.
+[[nodiscard]] Result<void> flush_servers();
+
+// False: there was none. Both leave what is not what they name: a device of another kind, a set that a rule uses
+// (EBUSY).
+[[nodiscard]] Result<bool> dummy_device_exists(const std::string& name);
+[[nodiscard]] Result<bool> delete_dummy_device(const std::string& name);
+[[nodiscard]] Result<bool> destroy_set(const std::string& name);
+
+}  // namespace ghostip::kernel::ipvs
