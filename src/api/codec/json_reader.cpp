@@ -18,7 +18,7 @@ namespace {
 
 class JsonReader {
   public:
-    JsonReader(ByteReader& reader, DocumentDecoder& document) : window_(reader), document_(document) {}
+    JsonReader(ByteReader& reader, Documents& document) : window_(reader), document_(document) {}
 
     Result<void> run();
 
@@ -39,7 +39,7 @@ class JsonReader {
     Error unexpected(std::size_t at, std::string_view wanted);
 
     JsonWindow window_;
-    DocumentDecoder& document_;
+    Documents& document_;
     simdjson::dom::parser parser_;
     Tree tree_;
     std::string flaw_;  // why build() gave up, and where
@@ -84,7 +84,7 @@ Result<JsonReader::Members> JsonReader::members(std::size_t at, bool stop_at_ite
         at = window_.skip_space(at + 1);
         const std::string_view key = window_.front(key_end).substr(key_at);
         if (stop_at_items && key == "\"items\"" && window_.has(at) && window_.at(at) == '[' &&
-            DocumentDecoder::may_be_list(kind))
+            Documents::may_be_list(kind))
             return Members{.end = 0, .items_key = key_at, .items_open = at + 1};
         const std::size_t end = window_.value_end(at);
         if (end == JsonWindow::npos || end == at) return unexpected(end, "a value");
@@ -217,6 +217,7 @@ bool JsonReader::build(simdjson::dom::element element, NodeId parent, std::strin
             const dom::object members = element.get_object().value_unsafe();
             for (const dom::key_value_pair member : members)
                 if (!build(member.value, id, member.key, depth + 1)) return false;
+            if (document_.duplicate_keys() == DuplicateKeys::kKeep) return true;
             const TreeNode* twice = tree_.find_duplicate(id);
             if (twice == nullptr) return true;
             flaw_ = fmt::format("the key \"{}\" is there twice in one mapping", printable(twice->key));
@@ -243,6 +244,6 @@ Error JsonReader::unexpected(std::size_t at, std::string_view wanted) {
 
 }  // namespace
 
-Result<void> read_json(ByteReader& reader, DocumentDecoder& document) { return JsonReader(reader, document).run(); }
+Result<void> read_json(ByteReader& reader, Documents& document) { return JsonReader(reader, document).run(); }
 
 }  // namespace ghostip::api::codec

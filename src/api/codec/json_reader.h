@@ -7,6 +7,6 @@
 namespace ghostip::api::codec {
 
 // Any number of objects or lists, one after the other. Memory: a window as large as the largest object, and its tree.
-[[nodiscard]] Result<void> read_json(ByteReader& reader, DocumentDecoder& document);
+[[nodiscard]] Result<void> read_json(ByteReader& reader, Documents& document);
 
 }  // namespace ghostip::api::codec

@@ -31,6 +31,17 @@ std::string_view Tree::keep(std::string_view text) {
     return {copy, text.size()};
 }
 
+void Tree::copy(const Tree& other) {
+    clear();
+    nodes_ = other.nodes_;
+    for (TreeNode& node : nodes_) {
+        node.key = keep(node.key);
+        node.text = keep(node.text);
+    }
+    json_ = keep(other.json_);
+    json_first_line_ = other.json_first_line_;
+}
+
 NodeId Tree::add(NodeId parent, std::string_view key, const TreeNode& node) {
     const auto id = static_cast<NodeId>(nodes_.size());
     nodes_.push_back(node);

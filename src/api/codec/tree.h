@@ -43,6 +43,8 @@ class Tree {
     void clear();
     // Copies the text into the tree's memory.
     [[nodiscard]] std::string_view keep(std::string_view text);
+    // What the other has, in memory of its own.
+    void copy(const Tree& other);
     // The first node, with parent kNoNode, is the root. Children keep the order in which they are added. The views must
     // live as long as the tree's content; see keep().
     NodeId add(NodeId parent, std::string_view key, const TreeNode& node);

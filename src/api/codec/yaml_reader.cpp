@@ -13,7 +13,7 @@ constexpr std::string_view kStringTag = "tag:yaml.org,2002:str";
 
 class YamlReader {
   public:
-    YamlReader(ByteReader& reader, DocumentDecoder& document) : events_(reader), document_(document) {}
+    YamlReader(ByteReader& reader, Documents& document) : events_(reader), document_(document) {}
 
     Result<void> run();
 
@@ -29,7 +29,7 @@ class YamlReader {
     TreeNode scalar();
 
     YamlEvents events_;
-    DocumentDecoder& document_;
+    Documents& document_;
     Tree tree_;
 };
 
@@ -70,7 +70,7 @@ Result<void> YamlReader::root() {
         RETURN_IF_ERROR(advance());
         const TreeNode* kind = tree_.find(tree_.root(), "kind");
         if (name == "items" && !is_list && events_.type() == YAML_SEQUENCE_START_EVENT &&
-            DocumentDecoder::may_be_list(kind != nullptr ? kind->text : std::string_view())) {
+            Documents::may_be_list(kind != nullptr ? kind->text : std::string_view())) {
             is_list = true;
             RETURN_IF_ERROR(check_duplicates(0));
             document_.list_part(tree_);
@@ -142,6 +142,7 @@ Result<std::string_view> YamlReader::key() {
 }
 
 Result<void> YamlReader::check_duplicates(NodeId mapping) {
+    if (document_.duplicate_keys() == DuplicateKeys::kKeep) return {};
     const TreeNode* twice = tree_.find_duplicate(mapping);
     if (twice == nullptr) return {};
     return document_.broken(twice->line,
@@ -163,6 +164,6 @@ TreeNode YamlReader::scalar() {
 
 }  // namespace
 
-Result<void> read_yaml(ByteReader& reader, DocumentDecoder& document) { return YamlReader(reader, document).run(); }
+Result<void> read_yaml(ByteReader& reader, Documents& document) { return YamlReader(reader, document).run(); }
 
 }  // namespace ghostip::api::codec
