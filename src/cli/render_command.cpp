@@ -23,7 +23,9 @@ int render(const NodeFlags& flags) {
     return offline->had_errors ? kFailed : kOk;
 }
 
-int cleanup() {
+}  // namespace
+
+int run_cleanup() {
     int code = kOk;
     for (const auto& mode : agent::modes()) {
         const auto result = mode.cleanup();
@@ -33,8 +35,6 @@ int cleanup() {
     }
     return code;
 }
-
-}  // namespace
 
 void add_render_command(CLI::App& app, Run& run) {
     auto* command = app.add_subcommand("render", "Print what would be programmed; needs no root and no kernel");
@@ -48,7 +48,7 @@ void add_cleanup_command(CLI::App& app, Run& run) {
     auto* command =
         app.add_subcommand("cleanup", "Remove every trace of ghostip from this host's kernel; twice is fine");
     command->footer("Example:\n  ghostip cleanup");
-    command->callback([&run] { run = cleanup; });
+    command->callback([&run] { run = run_cleanup; });
 }
 
 void add_version_command(CLI::App& app, Run& run) {
