@@ -1,5 +1,6 @@
 #include "agent/agent.h"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -176,21 +177,27 @@ Result<void> Agent::run() {
         note_working();
         const auto start = Clock::now();
         read_inbox();
-        if (!changes.empty() || addresses_changed_) static_cast<void>(sync(changes));
+        const bool syncs = !changes.empty() || addresses_changed_;
+        if (syncs) static_cast<void>(sync(changes));
         tick();
-        pace(start);
+        pace(start, syncs);
     }
     return {};
 }
 
 // What comes while this waits is one change when it is over: the queue keeps the latest state of each object.
-void Agent::pace(Time since) {
+void Agent::pace(Time since, bool synced) {
     constexpr std::chrono::milliseconds kLongest{1000};
     const auto now_committed = transactions();
     const auto due = std::min<std::chrono::milliseconds>(config_.time_per_commit * (now_committed - paced_), kLongest);
     paced_ = now_committed;
-    const auto left = since + due - Clock::now();
-    if (left.count() > 0) std::this_thread::sleep_for(left);
+    auto left = since + due - Clock::now();
+    if (synced) left = std::max<Clock::duration>(left, config_.min_sync_period);
+    if (left.count() <= 0) return;
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
+    const timespec pause{seconds.count(), (left - seconds).count()};
+    pollfd stop{stop_event_.get(), POLLIN, 0};
+    ::ppoll(&stop, 1, &pause, nullptr);
 }
 
 std::uint32_t Agent::transactions() const {

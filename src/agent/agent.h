@@ -29,6 +29,8 @@ struct AgentConfig {
     const dataplane::Mode* mode = nullptr;
     // Who else writes to the kernel's rules waits while we do: this much time for each transaction, on the average.
     std::chrono::milliseconds time_per_commit{10};  // at most 100 a second
+    // Least pause between the end of a sync and the next one; none unless somebody asks for it.
+    std::chrono::milliseconds min_sync_period{0};
     ProxierConfig proxier;
     // A health-check node port of a Service cannot be listened on; on the loop's thread, so it must not wait.
     HealthCheckPorts::OnListenFailed on_health_check_port_failed = nullptr;
@@ -80,7 +82,7 @@ class Agent {
     void note_working();
     void read_inbox();
     void tick();
-    void pace(Time since);
+    void pace(Time since, bool synced);
     [[nodiscard]] std::chrono::milliseconds until_due() const;
     [[nodiscard]] std::uint32_t transactions() const;
 

@@ -57,11 +57,14 @@ ClientMetrics::ClientMetrics(MetricsRegistry& registry)
 }
 
 void ClientMetrics::requested(const std::string& verb, const std::string& host, const std::string& code, double seconds,
-                              std::uint64_t request_body_bytes, std::uint64_t response_body_bytes) {
+                              std::uint64_t request_body_bytes) {
     requests_.with({code, verb, host}).add();
     duration_.with({verb, host}).observe(seconds);
     request_size_.with({verb, host}).observe(static_cast<double>(request_body_bytes));
-    response_size_.with({verb, host}).observe(static_cast<double>(response_body_bytes));
+}
+
+void ClientMetrics::responded(const std::string& verb, const std::string& host, std::uint64_t body_bytes) {
+    response_size_.with({verb, host}).observe(static_cast<double>(body_bytes));
 }
 
 void ClientMetrics::waited(const std::string& verb, const std::string& host, double seconds) {

@@ -17,9 +17,11 @@ class ClientMetrics {
   public:
     explicit ClientMetrics(MetricsRegistry& registry);
 
-    // A request was answered (a watch: its headers came) or failed. `body_bytes`: sent, received.
+    // A request was answered (its headers came) or failed.
     void requested(const std::string& verb, const std::string& host, const std::string& code, double seconds,
-                   std::uint64_t request_body_bytes, std::uint64_t response_body_bytes);
+                   std::uint64_t request_body_bytes);
+    // The body of an answer has ended.
+    void responded(const std::string& verb, const std::string& host, std::uint64_t body_bytes);
     // The request waited for so long, because too many are not wanted.
     void waited(const std::string& verb, const std::string& host, double seconds);
     // It was made once more after an answer of this code.

@@ -107,9 +107,16 @@ void Metrics::watch(std::function<std::vector<WatchState>()> states) {
     observe(Kind::kCounter, "ghostip_watch_stalls_total",
             "Watches that were given up because nothing was heard for too long.",
             [](const WatchState& state) { return static_cast<double>(state.stalls); });
-    observe(Kind::kGauge, "ghostip_held_removals",
-            "Objects that are kept although a list lacks them, until that is confirmed.",
+    observe(Kind::kCounter, "ghostip_watch_restarts_total", "Watches that were opened after the first.",
+            [](const WatchState& state) { return static_cast<double>(state.restarts); });
+    observe(Kind::kCounter, "ghostip_decode_failures_total",
+            "Objects that could not be read and went on in their last good state.",
+            [](const WatchState& state) { return static_cast<double>(state.decode_failures); });
+    observe(Kind::kCounter, "ghostip_held_removals_total",
+            "Full states that lacked so much of what there was that they were not believed at once.",
             [](const WatchState& state) { return static_cast<double>(state.held_removals); });
+    observe(Kind::kGauge, "ghostip_removal_held", "1 while such a state waits to be confirmed.",
+            [](const WatchState& state) { return state.holding ? 1 : 0; });
 }
 
 http::Response Metrics::metrics() const {

@@ -32,11 +32,14 @@ struct BuildInfo {
 
 // One watch at an API server, as its owner sees it at the moment.
 struct WatchState {
-    std::string resource;             // "services"
-    double age_seconds = 0;           // since something was last heard
-    std::uint64_t relists = 0;        // since the start, as all that follow
-    std::uint64_t stalls = 0;         // open, but nothing was heard for too long
-    std::uint64_t held_removals = 0;  // objects that a list lacks and that are kept until that is confirmed; now
+    std::string resource;               // "services"
+    double age_seconds = 0;             // since something was last heard
+    std::uint64_t relists = 0;          // since the start, as all that follow
+    std::uint64_t restarts = 0;         // watches after the first
+    std::uint64_t stalls = 0;           // open, but nothing was heard for too long
+    std::uint64_t decode_failures = 0;  // objects that could not be read and keep their last good state
+    std::uint64_t held_removals = 0;    // full states that lacked so much that they were not believed at once
+    bool holding = false;               // one is held at the moment
 };
 
 class Metrics {

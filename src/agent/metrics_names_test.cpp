@@ -41,14 +41,15 @@ void count_everything(Metrics& metrics) {
         proxy.answered_livez(code);
     }
     auto& client = metrics.client();
-    client.requested("GET", "10.0.0.1:6443", "200", 0.1, 0, 5000);
+    client.requested("GET", "10.0.0.1:6443", "200", 0.1, 0);
+    client.responded("GET", "10.0.0.1:6443", 5000);
     client.waited("GET", "10.0.0.1:6443", 0.01);
     client.retried("GET", "10.0.0.1:6443", "429");
     client.ran_exec_plugin(0, "no_error");
     client.rotated_certificate(4000);
     metrics.set_build({"1", "36", "v1.36.2", "abc", "clean", "2026-01-01T00:00:00Z", "", "g++", "linux/amd64"});
     metrics.set_feature("NFTablesProxyMode", "", true);
-    metrics.watch([] { return std::vector<WatchState>{{"services", 1.5, 2, 3, 4}, {"endpointslices", 0, 0, 0, 0}}; });
+    metrics.watch([] { return std::vector<WatchState>{{"services", 1.5, 2, 6, 3, 5, 4, true}, {"endpointslices"}}; });
 }
 
 struct Row {
@@ -124,7 +125,10 @@ std::vector<Row> rows() {
         {"ghostip_watch_age_seconds", "gauge", {"resource"}},
         {"ghostip_watch_relists_total", "counter", {"resource"}},
         {"ghostip_watch_stalls_total", "counter", {"resource"}},
-        {"ghostip_held_removals", "gauge", {"resource"}},
+        {"ghostip_watch_restarts_total", "counter", {"resource"}},
+        {"ghostip_decode_failures_total", "counter", {"resource"}},
+        {"ghostip_held_removals_total", "counter", {"resource"}},
+        {"ghostip_removal_held", "gauge", {"resource"}},
     };
 }
 
@@ -189,7 +193,8 @@ TEST(MetricsNames, Values) {
     EXPECT_EQ(value(read, "kubernetes_feature_enabled", {{"name", "NFTablesProxyMode"}, {"stage", ""}}), 1);
     EXPECT_EQ(value(read, "rest_client_exec_plugin_ttl_seconds"), std::numeric_limits<double>::infinity());
     EXPECT_EQ(value(read, "ghostip_watch_age_seconds", {{"resource", "services"}}), 1.5);
-    EXPECT_EQ(value(read, "ghostip_held_removals", {{"resource", "services"}}), 4);
+    EXPECT_EQ(value(read, "ghostip_held_removals_total", {{"resource", "services"}}), 4);
+    EXPECT_EQ(value(read, "ghostip_removal_held", {{"resource", "services"}}), 1);
     metrics.client().set_exec_plugin_expiry(std::chrono::system_clock::now() + std::chrono::hours(1));
     EXPECT_NEAR(value(parse_metrics(metrics.metrics().body), "rest_client_exec_plugin_ttl_seconds"), 3600, 60);
 }

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
@@ -38,7 +39,14 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error, int argc, cha
     return kUsage;
 }
 
+// A link to the binary, or a container's command, may call it kube-proxy.
+bool called_kube_proxy(std::string_view path) { return path.substr(path.rfind('/') + 1) == "kube-proxy"; }
+
 int run(int argc, char** argv) {
+    const std::vector<std::string> words(argv, argv + argc);
+    if (!words.empty() && called_kube_proxy(words[0]))
+        return proxy(Invocation::kKubeProxy, {words.begin() + 1, words.end()});
+    if (words.size() > 1 && words[1] == "proxy") return proxy(Invocation::kGhostip, {words.begin() + 2, words.end()});
     CLI::App app{"How a Kubernetes Service address, carried by no interface, reaches a pod", "ghostip"};
     app.require_subcommand(1);
     app.footer(kExamples);

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/config/configuration.h"
 #include "base/result.h"
 #include "dataplane/dataplane.h"
 #include "plan/node.h"
@@ -14,19 +15,15 @@ class App;
 
 namespace ghostip::cli {
 
+// Of commands that only look: a few fields of a configuration, each with kube-proxy's flag.
 struct NodeFlags {
     std::string manifests;
-    std::string proxy_mode = "nftables";
-    std::string hostname_override;
-    std::vector<std::string> cluster_cidr;
-    std::vector<std::string> nodeport_addresses;
-    std::string detect_local_mode = "ClusterCIDR";
-    std::string pod_bridge_interface;
-    std::string pod_interface_name_prefix;
-    std::string bind_address;
+    agent::config::KubeProxyConfiguration configuration = nftables_configuration();
     std::vector<std::string> allowed_external_ips;
     bool masquerade_all = false;
     int masquerade_bit = 14;
+
+    [[nodiscard]] static agent::config::KubeProxyConfiguration nftables_configuration();
 };
 
 void add_node_flags(CLI::App& command, NodeFlags& flags);

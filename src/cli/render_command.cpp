@@ -25,7 +25,7 @@ int render(const NodeFlags& flags) {
     return offline->had_errors ? kFailed : kOk;
 }
 
-int cleanup() {
+int clean_up_own() {
     int code = kOk;
     for (const auto& mode : agent::modes()) {
         const auto result = mode.cleanup();
@@ -36,7 +36,7 @@ int cleanup() {
     return code;
 }
 
-int cleanup_all() {
+int clean_up_all() {
     const auto done = agent::clean_up_everything();
     if (done) return kOk;
     log::error("{}", done.error().message);
@@ -59,7 +59,7 @@ void add_cleanup_command(CLI::App& app, Run& run) {
     auto all = std::make_shared<bool>(false);
     command->add_flag("--all", *all, "Also what kube-proxy's own modes left, by the list in docs/cleanup.md");
     command->footer("Examples:\n  ghostip cleanup\n  ghostip cleanup --all");
-    command->callback([all, &run] { run = [all] { return *all ? cleanup_all() : cleanup(); }; });
+    command->callback([all, &run] { run = [all] { return *all ? clean_up_all() : clean_up_own(); }; });
 }
 
 void add_version_command(CLI::App& app, Run& run) {

@@ -51,6 +51,9 @@ struct NodeSettings {
     std::optional<net::IpAddress> bind_address;  // counts as this node's address when it is a specific one
     // Not empty: external and load-balancer IPs outside of these are refused, in both families (CVE-2020-8554).
     std::vector<ExternalRange> external_ranges;
+    // Feature gate AllowServiceExternalIPs. False: spec.externalIPs get no destinations; a Service that has some counts
+    // as reachable from outside all the same.
+    bool serve_external_ips = true;
     // Where the source reaches the API server; not a cluster IP, which a Service owns and nothing drops.
     std::vector<net::IpAddress> api_servers;
 };

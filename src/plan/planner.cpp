@@ -234,6 +234,7 @@ void Planner::update_claims(const ServiceName& name, Dirty& dirty) {
         if (!service) return claims;
         std::uint16_t index = 0;
         for (auto& port : service_ports(*service, family_)) {
+            port.serves_external_ips = settings_.serve_external_ips;
             (void)refuse(port, settings_.external_ranges);
             for (const auto& claimed : claims_of(port))
                 claims.emplace_back(claimed.key, Claim{claimed.kind, index, &entry->first});
@@ -308,6 +309,7 @@ void Planner::replan(const ServiceName& name, Delta& delta, NetChanges& net) {
     if (state.service) {
         std::uint16_t index = 0;
         for (auto& port : service_ports(*state.service, family_)) {
+            port.serves_external_ips = settings_.serve_external_ips;
             auto refused = refuse(port, settings_.external_ranges);
             const auto all = candidates(state.slices, port.name.port, port.name.protocol, settings_.node_name);
             auto plan = plan_service_port(port, choose(all, port, topology), rules_, profile_);

@@ -54,6 +54,27 @@ TEST(Planner, TheFirstCallYieldsTheNodeRules) {
     EXPECT_TRUE(planner.apply({}).empty());
 }
 
+TEST(Planner, ExternalIpsGetNothingWhereTheyAreSwitchedOff) {
+    auto object = web();
+    object.external_ips = ips({"1.2.3.4"});
+    object.external_traffic_policy = api::TrafficPolicy::kLocal;
+    object.internal_traffic_policy = api::TrafficPolicy::kLocal;
+    const auto endpoints = web_slice({{"10.180.0.1", "r", "test-node"}, {"10.180.2.1", "r", "other"}});
+    for (const bool served : {true, false}) {
+        auto settings = node_settings();
+        settings.serve_external_ips = served;
+        Planner planner(Family::kIpv4, settings, nftables_profile(), host_facts());
+        (void)planner.apply({put(object), put(endpoints)});
+        const auto plan = planner.plan();
+        if (served)
+            EXPECT_THAT(owners(plan), UnorderedElementsAre("web: 172.30.0.41:80/TCP", "web: 1.2.3.4:80/TCP"));
+        else
+            EXPECT_THAT(owners(plan), ElementsAre("web: 172.30.0.41:80/TCP"));
+        // It counts as reachable from outside all the same, for which the endpoints elsewhere are kept.
+        EXPECT_EQ(find(plan, "ns/web:p")->cluster.size(), 2U) << served;
+    }
+}
+
 TEST(Planner, OneServiceComesChangesAndGoes) {
     NodePlanner planner;
     const auto came =

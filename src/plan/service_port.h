@@ -39,6 +39,7 @@ struct ServicePort {
     std::uint16_t node_port = 0;         // 0 = none; asked for whatever the Service's type
     std::uint32_t affinity_seconds = 0;  // 0 = no session affinity
     std::vector<net::IpAddress> external_ips;
+    bool serves_external_ips = true;  // NodeSettings serve_external_ips
     std::vector<net::IpAddress> load_balancer_vips;
     std::vector<net::Prefix> source_ranges;  // empty = everybody may
     bool external_policy_local = false;

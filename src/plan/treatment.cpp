@@ -70,7 +70,8 @@ std::vector<Claimed> claims_of(const ServicePort& port) {
     };
     claim(DestinationKind::kClusterIp, port.cluster_ip);
     for (const auto& vip : port.load_balancer_vips) claim(DestinationKind::kLoadBalancerIp, vip);
-    for (const auto& external : port.external_ips) claim(DestinationKind::kExternalIp, external);
+    if (port.serves_external_ips)
+        for (const auto& external : port.external_ips) claim(DestinationKind::kExternalIp, external);
     if (port.node_port != 0)
         claims.push_back({DestinationKind::kNodePort,
                           {true, net::IpAddress(port.cluster_ip.family()), port.name.protocol, port.node_port}});

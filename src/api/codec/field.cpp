@@ -63,6 +63,12 @@ std::optional<std::int64_t> Field::number(std::int64_t least, std::int64_t most)
     return std::nullopt;
 }
 
+std::optional<std::string_view> Field::number_text() const {
+    if (is_number()) return node_->text;
+    if (given()) error("must be a number");
+    return std::nullopt;
+}
+
 std::string Field::path() const {
     std::string path = parent_ != nullptr ? parent_->path() : std::string();
     if (index_ >= 0) return path + fmt::format("[{}]", index_);

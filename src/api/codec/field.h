@@ -39,6 +39,7 @@ class Field {
 
     [[nodiscard]] bool present() const { return node_ != nullptr; }  // perhaps as null
     [[nodiscard]] bool given() const { return present() && node_->kind != NodeKind::kNull; }
+    [[nodiscard]] bool is_number() const { return present() && node_->kind == NodeKind::kNumber; }
     [[nodiscard]] bool is_mapping() const { return present() && node_->kind == NodeKind::kMapping; }
     [[nodiscard]] bool is_empty_list() const { return present() && node_->kind == NodeKind::kSequence && size() == 0; }
     [[nodiscard]] std::string_view key() const { return key_; }
@@ -51,6 +52,8 @@ class Field {
     [[nodiscard]] std::optional<std::string_view> text() const;
     [[nodiscard]] std::optional<bool> boolean() const;
     [[nodiscard]] std::optional<std::int64_t> number(std::int64_t least, std::int64_t most) const;
+    // Of any number, as it stands (integers in decimal).
+    [[nodiscard]] std::optional<std::string_view> number_text() const;
 
     // One of the named values; `fallback` if absent or empty (Go's zero value).
     template <typename T>

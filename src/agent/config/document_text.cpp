@@ -1,0 +1,149 @@
+#include "agent/config/document_text.h"
+
+#include <algorithm>
+#include <cctype>
+#include <numeric>
+
+#include <fmt/format.h>
+
+#include "api/codec/yaml_scalar.h"
+
+namespace ghostip::agent::config {
+namespace {
+
+bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
+
+// Whether a YAML parser takes the text, unquoted, for one scalar: no indicator in front, nothing that begins a comment
+// or ends a key, no space at the ends. What lies beyond ASCII may hold line breaks of Unicode.
+bool fits_plain(std::string_view text) {
+    constexpr std::string_view kIndicators = "-?:,[]{}#&*!|>'\"%@`=<";
+    if (text.front() == ' ' || text.back() == ' ' || text.back() == ':') return false;
+    if (kIndicators.find(text.front()) != std::string_view::npos) return false;
+    if (text.find(": ") != std::string_view::npos || text.find(" #") != std::string_view::npos) return false;
+    return text.find_first_of(",[]{}") == std::string_view::npos || text.find(' ') == std::string_view::npos;
+}
+
+}  // namespace
+
+std::string json_string(std::string_view text) {
+    std::string out = "\"";
+    for (const char c : text) {
+        switch (c) {
+            case '"': out += "\\\""; break;
+            case '\\': out += "\\\\"; break;
+            case '\n': out += "\\n"; break;
+            case '\r': out += "\\r"; break;
+            case '\t': out += "\\t"; break;
+            default:
+                if (is_control(c) || c == '<' || c == '>' || c == '&')  // the last three as Go does, for HTML
+                    out += fmt::format("\\u{:04x}", static_cast<unsigned>(static_cast<unsigned char>(c)));
+                else
+                    out += c;
+        }
+    }
+    return out + '"';
+}
+
+std::string yaml_scalar(std::string_view text) {
+    const bool escapes = std::any_of(text.begin(), text.end(),
+                                     [](char c) { return is_control(c) || static_cast<unsigned char>(c) >= 0x80; });
+    if (escapes) return json_string(text);
+    const bool is_text = !text.empty() && api::codec::read_plain_scalar(text).kind == api::codec::NodeKind::kString;
+    if (!is_text) return fmt::format("\"{}\"", text);  // `true`, `1`: what needs no escape in quotes
+    if (fits_plain(text)) return std::string(text);
+    std::string out = "'";
+    for (const char c : text) out += c == '\'' ? std::string("''") : std::string(1, c);
+    return out + '\'';
+}
+
+void DocumentValue::add(DocumentValue value) { children_.push_back(std::move(value)); }
+
+void DocumentValue::add(std::string_view key, DocumentValue value) {
+    keys_.emplace_back(key);
+    children_.push_back(std::move(value));
+}
+
+void DocumentValue::add_all(DocumentValue mapping) {
+    for (std::size_t i = 0; i < mapping.children_.size(); ++i) add(mapping.keys_[i], std::move(mapping.children_[i]));
+}
+
+bool DocumentValue::is_block() const { return (kind_ == Kind::kList || kind_ == Kind::kMapping) && !children_.empty(); }
+
+std::string DocumentValue::yaml() const {
+    std::string out;
+    write_yaml(out, 0);
+    return out;
+}
+
+// A block begins where a line begins; a scalar ends its line.
+void DocumentValue::write_yaml(std::string& out, std::size_t indent) const {
+    switch (kind_) {
+        case Kind::kPlain: out += scalar_ + "\n"; return;
+        case Kind::kText: out += yaml_scalar(scalar_) + "\n"; return;
+        case Kind::kList: {
+            if (children_.empty()) out += "[]\n";
+            for (const auto& child : children_) {
+                out.append(indent, ' ');
+                out += "- ";
+                // The first key of a mapping stands behind the dash.
+                std::string inner;
+                child.write_yaml(inner, indent + 2);
+                out += child.is_block() ? inner.substr(indent + 2) : inner;
+            }
+            return;
+        }
+        case Kind::kMapping: {
+            if (children_.empty()) out += "{}\n";
+            std::vector<std::size_t> order(children_.size());
+            std::iota(order.begin(), order.end(), std::size_t{0});
+            std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return keys_[a] < keys_[b]; });
+            for (const auto at : order) {
+                const auto& child = children_[at];
+                out.append(indent, ' ');
+                out += yaml_scalar(keys_[at]) + ":";
+                out += child.is_block() ? "\n" : " ";
+                child.write_yaml(out, child.kind_ == Kind::kMapping ? indent + 2 : indent);
+            }
+            return;
+        }
+    }
+}
+
+std::string DocumentValue::json() const {
+    std::string out;
+    write_json(out);
+    return out;
+}
+
+void DocumentValue::write_json(std::string& out) const {
+    if (kind_ == Kind::kPlain || kind_ == Kind::kText) {
+        out += kind_ == Kind::kPlain ? scalar_ : json_string(scalar_);
+        return;
+    }
+    const bool mapping = kind_ == Kind::kMapping;
+    out += mapping ? '{' : '[';
+    for (std::size_t i = 0; i < children_.size(); ++i) {
+        if (i > 0) out += ',';
+        if (mapping) out += json_string(keys_[i]) + ":";
+        children_[i].write_json(out);
+    }
+    out += mapping ? '}' : ']';
+}
+
+std::vector<std::pair<std::string, std::string>> DocumentValue::leaves() const {
+    std::vector<std::pair<std::string, std::string>> all;
+    add_leaves({}, all);
+    return all;
+}
+
+void DocumentValue::add_leaves(const std::string& path,
+                               std::vector<std::pair<std::string, std::string>>& leaves) const {
+    if (kind_ != Kind::kMapping) {
+        leaves.emplace_back(path, json());
+        return;
+    }
+    for (std::size_t i = 0; i < children_.size(); ++i)
+        children_[i].add_leaves(path.empty() ? keys_[i] : path + "." + keys_[i], leaves);
+}
+
+}  // namespace ghostip::agent::config

@@ -1,0 +1,98 @@
+#include "agent/config/node_settings.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+
+namespace ghostip::agent::config {
+namespace {
+
+std::string trimmed_lower(std::string text) {
+    const auto space = [](unsigned char c) { return std::isspace(c) != 0; };
+    text.erase(text.begin(), std::find_if_not(text.begin(), text.end(), space));
+    text.erase(std::find_if_not(text.rbegin(), text.rend(), space).base(), text.end());
+    std::transform(text.begin(), text.end(), text.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return text;
+}
+
+Result<std::vector<net::Prefix>> prefixes(std::string_view field, const std::vector<std::string>& texts) {
+    std::vector<net::Prefix> result;
+    for (const auto& text : texts) {
+        const auto prefix = net::Prefix::parse_lenient(text);
+        if (!prefix) return fail("{}: {}: not an address range such as 10.0.0.0/8 or fd00::/64", field, quoted(text));
+        result.push_back(*prefix);
+    }
+    return result;
+}
+
+Result<std::vector<plan::ExternalRange>> external_ranges(const std::vector<std::string>& texts) {
+    std::vector<plan::ExternalRange> result;
+    for (const auto& text : texts) {
+        const auto equals = text.find('=');
+        const bool named = equals != std::string::npos;
+        const auto range = net::Prefix::parse_lenient(named ? std::string_view(text).substr(equals + 1) : text);
+        if (!range || equals == 0)
+            return fail("--allowed-external-ips: {}: not an address range such as 192.0.2.0/24 or team-a=192.0.2.0/24",
+                        quoted(text));
+        result.push_back({named ? text.substr(0, equals) : std::string(), *range});
+    }
+    return result;
+}
+
+Result<void> detect_local(const KubeProxyConfiguration& config, plan::NodeSettings& settings) {
+    std::string_view field;
+    if (config.detect_local_mode == "NodeCIDR") {
+        settings.detect_local_mode = plan::DetectLocalMode::kNodeCidr;
+    } else if (config.detect_local_mode == "BridgeInterface") {
+        settings.detect_local_mode = plan::DetectLocalMode::kBridgeInterface;
+        settings.pod_interface = config.detect_local.bridge_interface;
+        field = "detectLocal.bridgeInterface";
+    } else if (config.detect_local_mode == "InterfaceNamePrefix") {
+        settings.detect_local_mode = plan::DetectLocalMode::kInterfaceNamePrefix;
+        settings.pod_interface = config.detect_local.interface_name_prefix;
+        field = "detectLocal.interfaceNamePrefix";
+    }
+    constexpr std::size_t kLongestInterfaceName = 15;
+    if (settings.pod_interface.size() > kLongestInterfaceName)
+        return fail("{}: {}: an interface's name has at most {} characters", field, quoted(settings.pod_interface),
+                    kLongestInterfaceName);
+    return {};
+}
+
+}  // namespace
+
+Result<std::string> node_name(const KubeProxyConfiguration& config) {
+    std::string name = trimmed_lower(config.hostname_override);
+    if (!config.hostname_override.empty() && name.empty())
+        return fail("hostnameOverride: {}: an empty name", quoted(config.hostname_override));
+    if (!name.empty()) return name;
+    std::array<char, 256> buffer{};
+    if (::gethostname(buffer.data(), buffer.size() - 1) < 0) return fail_errno("read the host's name");
+    name = trimmed_lower(buffer.data());
+    if (name.empty()) return fail("this host has no name; give --hostname-override");
+    return name;
+}
+
+Result<plan::NodeSettings> node_settings(const KubeProxyConfiguration& config,
+                                         const std::vector<std::string>& allowed_external_ips) {
+    plan::NodeSettings settings;
+    ASSIGN_OR_RETURN(settings.node_name, node_name(config));
+    ASSIGN_OR_RETURN(settings.cluster_cidrs, prefixes("clusterCIDR", cluster_cidrs(config)));
+    RETURN_IF_ERROR(detect_local(config, settings));
+    settings.masquerade_all = masquerade_all(config);
+    settings.masquerade_bit = static_cast<std::uint8_t>(masquerade_bit(config));
+    if (config.node_port_addresses == std::vector<std::string>{"primary"}) {
+        settings.node_ports_on_primary = true;
+    } else {
+        ASSIGN_OR_RETURN(settings.node_port_ranges, prefixes("nodePortAddresses", config.node_port_addresses));
+    }
+    settings.bind_address = net::IpAddress::parse_lenient(config.bind_address);
+    ASSIGN_OR_RETURN(settings.external_ranges, external_ranges(allowed_external_ips));
+    settings.serve_external_ips = gate_enabled(config.feature_gates, "AllowServiceExternalIPs");
+    return settings;
+}
+
+}  // namespace ghostip::agent::config

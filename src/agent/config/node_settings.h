@@ -1,0 +1,21 @@
+// From a configuration to what the plan needs to know of it.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "agent/config/configuration.h"
+#include "base/result.h"
+#include "plan/node.h"
+
+namespace ghostip::agent::config {
+
+// This node's name: hostnameOverride, else the kernel's name for the host; trimmed, in lower case, never empty.
+[[nodiscard]] Result<std::string> node_name(const KubeProxyConfiguration& config);
+
+// `allowed_external_ips` are ghostip's own: `10.1.0.0/16` for every namespace, `team-a=192.0.2.0/24` for one. The
+// configuration has passed validation and has Linux' defaults; an error names the field or flag, and the value.
+[[nodiscard]] Result<plan::NodeSettings> node_settings(const KubeProxyConfiguration& config,
+                                                       const std::vector<std::string>& allowed_external_ips);
+
+}  // namespace ghostip::agent::config

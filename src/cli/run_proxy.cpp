@@ -1,0 +1,286 @@
+#include "cli/run_proxy.h"
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "agent/agent.h"
+#include "agent/config/encode.h"
+#include "agent/config/node_settings.h"
+#include "agent/config/validate.h"
+#include "agent/conntrack_settings.h"
+#include "agent/health_pages.h"
+#include "agent/heartbeat.h"
+#include "agent/leftovers.h"
+#include "agent/metrics.h"
+#include "agent/metrics_pages.h"
+#include "agent/modes.h"
+#include "agent/page_server.h"
+#include "agent/privileges.h"
+#include "agent/process.h"
+#include "base/log.h"
+#include "base/service_manager.h"
+#include "cli/file_stop.h"
+#include "cli/object_source.h"
+#include "cli/stop_signals.h"
+
+namespace ghostip::cli {
+namespace {
+
+namespace config = agent::config;
+using source::kubernetes::Event;
+using std::chrono::duration_cast;
+using std::chrono::milliseconds;
+
+constexpr std::uint16_t kFirstUnprivilegedPort = 1024;
+
+std::uint16_t port_of(const config::HostPort& address) {
+    std::uint16_t port = 0;
+    std::from_chars(address.port.data(), address.port.data() + address.port.size(), port);
+    return port;
+}
+
+bool is_low_port(const std::string& address) {
+    const auto parts = config::split_host_port(address);
+    return parts && port_of(*parts) != 0 && port_of(*parts) < kFirstUnprivilegedPort;
+}
+
+agent::AgentConfig agent_config(const ProxySettings& settings, ProxyPlan plan) {
+    agent::AgentConfig agent;
+    agent.node = std::move(plan.node);
+    agent.mode = plan.mode;
+    agent.time_per_commit = milliseconds(1000 / settings.own.commits_per_second);
+    agent.min_sync_period = duration_cast<milliseconds>(
+        config::min_sync_period(settings.configuration).named.value_or(config::Duration(0)));
+    agent.proxier.full_check_interval = std::chrono::seconds(settings.own.full_check_seconds);
+    // kube-proxy tries a failed sync again after this time; here that is how long it takes at the latest.
+    const auto period =
+        std::max(duration_cast<milliseconds>(config::sync_period(settings.configuration)), milliseconds(1));
+    agent.proxier.longest_retry_interval = period;
+    agent.proxier.retry_interval = std::min(agent.proxier.retry_interval, period);
+    return agent;
+}
+
+// What needs privileges that are given up later. Failures are told and survived.
+void prepare_host(const config::KubeProxyConfiguration& configuration) {
+    const auto& conntrack = configuration.conntrack;
+    agent::apply_conntrack_settings({.max_per_core = conntrack.max_per_core,
+                                     .min = conntrack.min,
+                                     .tcp_established_timeout = conntrack.tcp_established_timeout,
+                                     .tcp_close_wait_timeout = conntrack.tcp_close_wait_timeout,
+                                     .tcp_be_liberal = conntrack.tcp_be_liberal,
+                                     .udp_timeout = conntrack.udp_timeout,
+                                     .udp_stream_timeout = conntrack.udp_stream_timeout});
+    if (const auto set = agent::set_oom_score_adjustment(configuration.oom_score_adj); !set)
+        log::verbose(2, "{}", set.error().message);
+}
+
+Event node_event(const ObjectSource& objects, Event::Type type, std::string reason, std::string note = {}) {
+    return {type, std::move(reason), "StartKubeProxy", objects.node(), std::move(note)};
+}
+
+Event port_event(const std::string& node_name, const plan::ServiceName& service, std::uint16_t port,
+                 const Error& error) {
+    return {Event::Type::kWarning,
+            "FailedToStartServiceHealthcheck",
+            "Listen",
+            {"v1", "Service", service.namespace_, service.name, ""},
+            fmt::format("node {} failed to start healthcheck \"{}\" on port {}: {}", node_name, service.text(), port,
+                        error.message)};
+}
+
+// The first reason to end that is not a signal.
+class FatalError {
+  public:
+    explicit FatalError(agent::Agent& agent) : agent_(agent) {}
+    void set(Error error) {
+        {
+            const std::lock_guard lock(mutex_);
+            if (!error_) error_ = std::move(error);
+        }
+        agent_.stop();
+    }
+    [[nodiscard]] Result<void> get() {
+        const std::lock_guard lock(mutex_);
+        if (error_) return *error_;
+        return {};
+    }
+
+  private:
+    agent::Agent& agent_;
+    std::mutex mutex_;
+    std::optional<Error> error_;  // guarded by mutex_
+};
+
+// Serves pages at an address of the configuration. Null where nobody wants them.
+std::unique_ptr<agent::PageServer> serve(std::string what, const std::string& address, http::Routes routes,
+                                         std::function<void(const Error&)> on_hard_failure) {
+    const auto parts = config::split_host_port(address);
+    if (!parts) return nullptr;
+    agent::PageServerConfig config;
+    config.what = std::move(what);
+    config.address = parts->host;
+    config.port = port_of(*parts);
+    config.on_hard_failure = std::move(on_hard_failure);
+    return std::make_unique<agent::PageServer>(std::move(config), std::move(routes));
+}
+
+agent::MetricsPages metrics_pages_of(const ProxySettings& settings, std::string_view mode) {
+    const auto& configuration = settings.configuration;
+    agent::MetricsPages pages;
+    pages.program = settings.invocation == Invocation::kKubeProxy ? "kube-proxy" : "ghostip";
+    pages.version = settings.version;
+    pages.mode = std::string(mode);
+    pages.configz = fmt::format("{{\"kubeproxy.config.k8s.io\":{}}}", config::to_json(configuration));
+    if (config::gate_enabled(configuration.feature_gates, "ComponentFlagz")) pages.flags = settings.flags;
+    pages.with_statusz = config::gate_enabled(configuration.feature_gates, "ComponentStatusz");
+    if (configuration.enable_profiling)
+        pages.set_verbosity = [](int verbosity) -> Result<void> {
+            log::set_verbosity(verbosity);
+            return {};
+        };
+    return pages;
+}
+
+void describe_build(const ProxySettings& settings, agent::Metrics& metrics) {
+    const auto parts = config::split(std::string_view(settings.version).substr(1), '.');
+    metrics.set_build({.major = std::string(parts.front()),
+                       .minor = parts.size() > 1 ? std::string(parts[1]) : std::string(),
+                       .git_version = settings.version,
+                       .git_commit = "ghostip-" GHOSTIP_VERSION,
+                       .git_tree_state = "",
+                       .build_date = "",
+                       .go_version = "",
+                       .compiler = "g++",
+                       .platform = "linux"});
+    for (const auto& gate : config::known_gates())
+        metrics.set_feature(std::string(gate.name), std::string(config::stage_name(gate.stage)),
+                            config::gate_enabled(settings.configuration.feature_gates, gate.name));
+}
+
+}  // namespace
+
+Result<ProxyPlan> plan_proxy(const ProxySettings& settings) {
+    const auto& name = settings.configuration.mode;
+    ProxyPlan plan;
+    plan.mode = agent::find_mode(name);
+    if (plan.mode == nullptr) {
+        std::string known;
+        for (const auto& mode : agent::modes()) known += fmt::format("{}{}", known.empty() ? "" : "|", mode.name);
+        return fail(
+            "mode {} does not exist yet in ghostip; name one that does, with --proxy-mode {} or the same as `mode` in "
+            "the configuration file",
+            name, known);
+    }
+    ASSIGN_OR_RETURN(plan.node, config::node_settings(settings.configuration, settings.own.allowed_external_ips));
+    return plan;
+}
+
+Result<void> set_up_logging(Invocation invocation, const config::Logging& logging, bool format_named) {
+    const bool klog = invocation == Invocation::kKubeProxy || format_named;
+    log::configure(logging.format == "json" ? log::Format::kKlogJson
+                   : klog                   ? log::Format::kKlogText
+                                            : log::Format::kPlain,
+                   static_cast<int>(logging.verbosity));
+    const auto& options = logging.format == "json" ? logging.options.json : logging.options.text;
+    log::set_split_stream(options.split_stream);
+    std::string modules;
+    for (const auto& item : logging.vmodule)
+        modules += fmt::format("{}{}={}", modules.empty() ? "" : ",", item.file_pattern, item.verbosity);
+    return log::set_vmodule(modules);
+}
+
+Result<void> initialize_only(const ProxySettings& settings, const ProxyPlan& plan) {
+    std::string lacks;
+    for (const auto family : net::kFamilies) {
+        const auto missing = plan.mode->missing(family);
+        if (missing.empty()) {
+            prepare_host(settings.configuration);
+            return {};
+        }
+        lacks +=
+            fmt::format("{}{}: {}", lacks.empty() ? "" : "; ", net::family_name(family), config::join(missing, ", "));
+    }
+    return fail("this host cannot do {} mode: {}", plan.mode->name, lacks);
+}
+
+Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
+    const auto& configuration = settings.configuration;
+    const bool once = settings.own.once;
+    const std::string node_name = plan.node.node_name;
+    const std::string metrics_address = settings.own.serve_metrics ? configuration.metrics_bind_address : std::string();
+    agent::Metrics metrics;
+    describe_build(settings, metrics);
+    ASSIGN_OR_RETURN(const auto objects, ObjectSource::create(settings, metrics));
+
+    // Still one thread and all privileges: what needs them comes first.
+    std::unique_ptr<agent::Leftovers> leftovers;
+    if (settings.own.remove_kube_proxy_rules && !once) {
+        ASSIGN_OR_RETURN(leftovers, agent::Leftovers::prepare());
+    }
+    if (objects->is_cluster()) prepare_host(configuration);
+    agent::Privileges privileges{plan.mode->name};
+    privileges.low_ports = is_low_port(configuration.healthz_bind_address) || is_low_port(metrics_address);
+    privileges.programs = objects->runs_programs() ? agent::Programs::kAllowed : agent::Programs::kNone;
+    privileges.filter_calls = settings.own.seccomp;
+    const auto service_manager = ServiceManager::from_environment();
+    agent::drop_privileges(privileges);
+
+    StopSignals signals;
+    agent::Heartbeat heartbeat;
+    agent::WatchdogPings pings(service_manager, heartbeat);
+    service_manager.status("waiting for the first list of Services");
+    RETURN_IF_ERROR(objects->open(node_name));
+    agent::Health health(
+        {.sync_period = config::sync_period(configuration),
+         .node_object = objects->is_cluster() ? agent::NodeObject::kExpected : agent::NodeObject::kOptional});
+    const auto pages = metrics_pages_of(settings, plan.mode->name);
+    log::info("node {}, mode {}, {}", node_name, plan.mode->name, objects->text());
+    auto agent_settings = agent_config(settings, std::move(plan));
+    agent_settings.heartbeat = &heartbeat;
+    agent_settings.on_first_sync = [&] {
+        pings.ready("serving");
+        if (leftovers) leftovers->remove();
+    };
+    agent_settings.on_health_check_port_failed = [&](const plan::ServiceName& service, std::uint16_t port,
+                                                     const Error& error) {
+        objects->post(port_event(node_name, service, port, error));
+    };
+    ASSIGN_OR_RETURN(const auto agent,
+                     agent::Agent::create(std::move(agent_settings), objects->source(), health, metrics));
+    signals.watch([&] {
+        service_manager.stopping();
+        agent->stop();
+    });
+
+    if (once) {
+        RETURN_IF_ERROR(agent->run_once());
+        if (objects->bad_objects() > 0)
+            return fail("{} problems in {}; all else is programmed", objects->bad_objects(), settings.own.manifests);
+        return {};
+    }
+    FatalError fatal(*agent);
+    const auto on_hard_failure = [&](std::string what, std::string reason) -> std::function<void(const Error&)> {
+        if (!configuration.bind_address_hard_fail) return nullptr;
+        return [&, what = std::move(what), reason = std::move(reason)](const Error& error) {
+            objects->post(node_event(*objects, Event::Type::kWarning, reason, error.message));
+            fatal.set(error.within(what));
+        };
+    };
+    const auto health_server =
+        serve("healthzBindAddress", configuration.healthz_bind_address, agent::health_pages(health, metrics.kube_proxy()),
+              on_hard_failure("healthzBindAddress", "FailedToStartProxierHealthcheck"));
+    const auto metrics_server = serve("metricsBindAddress", metrics_address, agent::metrics_pages(pages, metrics),
+                                      on_hard_failure("metricsBindAddress", "FailedToStartMetricServer"));
+    FileStop file(std::move(settings.file_watch), [&] { agent->stop(); });
+    objects->post(node_event(*objects, Event::Type::kNormal, "Starting"));
+    RETURN_IF_ERROR(agent->run());
+    RETURN_IF_ERROR(fatal.get());
+    return file.end();
+}
+
+}  // namespace ghostip::cli
