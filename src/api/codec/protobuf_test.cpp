@@ -13,7 +13,6 @@ using testing::event;
 using ::testing::IsEmpty;
 using testing::Message;
 using testing::metadata;
-using testing::Stream;
 
 struct Same {
     const char* name;
