@@ -45,7 +45,7 @@ struct Case {
     bool cut_list = false;  // it is the first page of several
 };
 
-void PrintTo(const Case& test, std::ostream* out) { *out << test.name; }
+std::ostream& operator<<(std::ostream& out, const Case& test) { return out << test.name; }
 
 bool is_list(const Case& test) { return test.name.find(".list") != std::string::npos; }
 
@@ -181,7 +181,7 @@ struct StatusCase {
     Status expected;  // its message: the beginning
 };
 
-void PrintTo(const StatusCase& test, std::ostream* out) { *out << test.name; }
+std::ostream& operator<<(std::ostream& out, const StatusCase& test) { return out << test.name; }
 
 class RecordedStatus : public ::testing::TestWithParam<StatusCase> {};
 

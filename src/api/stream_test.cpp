@@ -111,7 +111,7 @@ struct Broken {
     std::string error;  // a part of it
 };
 
-void PrintTo(const Broken& test, std::ostream* out) { *out << test.name; }
+std::ostream& operator<<(std::ostream& out, const Broken& test) { return out << test.name; }
 
 class BrokenStream : public ::testing::TestWithParam<Broken> {};
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <protozero/pbf_writer.hpp>
 #include <string>
@@ -31,8 +32,8 @@ class Stream : public StreamSink {
 
 // `MODIFIED Service rec/x 11958`; what an object is worth saying more of, behind it.
 inline std::string text_of(const Received& one) {
-    static constexpr const char* kTypes[] = {"ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"};
-    const char* type = kTypes[static_cast<int>(one.type)];
+    static constexpr std::array kTypes{"ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"};
+    const char* type = kTypes[static_cast<std::size_t>(one.type)];
     if (one.type == EventType::kError) return fmt::format("{} {} {}", type, one.status.code, one.status.reason);
     if (one.type == EventType::kBookmark)
         return fmt::format("{} {}{}", type, one.resource_version, one.initial_events_end ? " end" : "");

@@ -1,7 +1,8 @@
 // How long decoding takes, and what memory it needs beyond what it decodes: bench_codec [services] [folder]
 //
 // Writes that many Services and as many EndpointSlices of 5 endpoints as one List, in JSON and in YAML, as kubectl
-// would (with the fields that ghostip does not read), and decodes each in a process of its own.
+// would (with the fields that ghostip does not read), and decodes each in a process of its own. Then the slices again,
+// as an API server lists them, in JSON and protobuf, in the pieces that libcurl hands on.
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -18,6 +19,7 @@
 #include <fmt/format.h>
 
 #include "api/decode.h"
+#include "api/stream_testing.h"
 
 namespace {
 
@@ -137,6 +139,29 @@ bool measure(const std::filesystem::path& path, api::Format format, std::size_t 
         parsed && !kept.failed && !dropped.failed && (keep ? kept.objects.size() : dropped.count) == expected ? 0 : 1);
 }
 
+bool measure_list(api::Encoding encoding, int count) {
+    constexpr std::size_t kPiece = 16384;
+    class Count : public api::StreamSink {
+      public:
+        void received(api::Received received) override { good += received.object ? 1 : 0; }
+        void problem(api::Problem problem) override { fmt::print("{}\n", problem.text()); }
+        int good = 0;
+    };
+    const std::string body = api::testing::slice_list(encoding, count);
+    Count sink;
+    const auto list = api::ListDecoder::create(encoding, api::Kind::kEndpointSlice, sink);
+    const auto start = std::chrono::steady_clock::now();
+    bool good = true;
+    for (std::size_t at = 0; at < body.size() && good; at += kPiece)
+        good = list->feed(std::string_view(body).substr(at, kPiece)).has_value();
+    good = good && list->finish() && sink.good == count;
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    fmt::print("list of slices, {}: {:.0f} MiB, {:.2f} s, {:.0f} slices/s\n",
+               encoding == api::Encoding::kJson ? "json    " : "protobuf", static_cast<double>(body.size()) / 1048576,
+               seconds, count / seconds);
+    return good;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -161,5 +186,7 @@ int main(int argc, char** argv) {
             good = measure(path, format, static_cast<std::size_t>(services) * 2, keep) && good;
         std::filesystem::remove(path);
     }
+    for (const auto encoding : {api::Encoding::kJson, api::Encoding::kProtobuf})
+        good = measure_list(encoding, services) && good;
     return good ? 0 : 1;
 }

@@ -13,7 +13,6 @@ using testing::event;
 using ::testing::IsEmpty;
 using testing::Message;
 using testing::metadata;
-using testing::Stream;
 
 struct Same {
     const char* name;
@@ -23,7 +22,7 @@ struct Same {
     std::string json;  // without apiVersion and kind
 };
 
-void PrintTo(const Same& test, std::ostream* out) { *out << test.name; }
+std::ostream& operator<<(std::ostream& out, const Same& test) { return out << test.name; }
 
 class SameObject : public ::testing::TestWithParam<Same> {};
 
@@ -190,7 +189,7 @@ struct Refused {
     std::string line;  // without `Service shop/web: `
 };
 
-void PrintTo(const Refused& test, std::ostream* out) { *out << test.name; }
+std::ostream& operator<<(std::ostream& out, const Refused& test) { return out << test.name; }
 
 class RefusedObject : public ::testing::TestWithParam<Refused> {};
 
