@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <string>
@@ -42,10 +43,10 @@ class Client {
                 std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
             pollfd ready{socket_.get(), POLLIN, 0};
             if (left.count() <= 0 || ::poll(&ready, 1, static_cast<int>(left.count())) <= 0) return out + "[too late]";
-            char buffer[4096];
-            const auto size = ::recv(socket_.get(), buffer, sizeof buffer, 0);
+            std::array<char, 4096> buffer{};
+            const auto size = ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
             if (size <= 0) return out;
-            out.append(buffer, static_cast<std::size_t>(size));
+            out.append(buffer.data(), static_cast<std::size_t>(size));
         }
         return out;
     }
