@@ -43,7 +43,7 @@ TEST(Flags, AreReadAsKubeProxyReadsThem) {
         const char* flag;
         const char* value;
     };
-    const Case cases[] = {
+    const std::vector<Case> cases{
         {"value behind =", {"--kubeconfig=/a=b"}, "kubeconfig", "/a=b"},
         {"value in the next word", {"--kubeconfig", "-x"}, "kubeconfig", "-x"},
         {"empty value", {"--hostname-override=a", "--hostname-override="}, "hostname-override", ""},
@@ -79,7 +79,7 @@ TEST(Flags, AreReadAsKubeProxyReadsThem) {
 
 TEST(Flags, HaveKubeProxysDefaults) {
     const Line line({});
-    const std::pair<const char*, const char*> defaults[] = {
+    const std::vector<std::pair<const char*, const char*>> defaults{
         {"config", ""},
         {"cleanup", "false"},
         {"kube-api-content-type", "application/vnd.kubernetes.protobuf"},
@@ -175,7 +175,7 @@ TEST(Flags, AreAllThere) {
 }
 
 TEST(Flags, ThatAreWrongAreRefusedInPflagsWords) {
-    const std::pair<std::vector<std::string>, const char*> cases[] = {
+    const std::vector<std::pair<std::vector<std::string>, const char*>> cases{
         {{"--nope"}, "unknown flag: --nope"},
         {{"--no_pe=1"}, "unknown flag: --no-pe"},
         {{"-x"}, "unknown shorthand flag: 'x' in -x"},

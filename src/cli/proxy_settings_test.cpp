@@ -38,13 +38,16 @@ ProxySettings settings(const std::vector<std::string>& words, Invocation invocat
 }
 
 class Settings : public ::testing::Test {
-  protected:
+  public:
     Settings() {
         std::string name = (std::filesystem::temp_directory_path() / "proxy_settings_XXXXXX").string();
         folder_ = ::mkdtemp(name.data());
     }
     ~Settings() override { std::filesystem::remove_all(folder_); }
+    Settings(const Settings&) = delete;
+    Settings& operator=(const Settings&) = delete;
 
+  protected:
     [[nodiscard]] std::string config(const std::string& body) const {
         std::ofstream(folder_ / "c.yaml")
             << "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n"

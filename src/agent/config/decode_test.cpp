@@ -176,10 +176,10 @@ TEST(ConfigurationFile, GetsTheDefaultsOfLinux) {
         std::vector<std::string> given;
         std::vector<std::string> expected;
     };
-    const Case cases[] = {{"nftables", {}, {"primary"}},
-                          {"nftables", {"10.0.0.0/8"}, {"10.0.0.0/8"}},
-                          {"iptables", {}, {}},
-                          {"", {}, {}}};
+    const std::vector<Case> cases{{"nftables", {}, {"primary"}},
+                                  {"nftables", {"10.0.0.0/8"}, {"10.0.0.0/8"}},
+                                  {"iptables", {}, {}},
+                                  {"", {}, {}}};
     for (const auto& c : cases) {
         auto config = default_configuration();
         config.mode = c.mode;
@@ -217,7 +217,7 @@ TEST(ConfigurationFile, ThatIsWrongIsRefusedWithEveryPlace) {
                 HasSubstr("c.yaml:2: kind: \"KubeletConfiguration\": must be \"KubeProxyConfiguration\""));
     EXPECT_THAT(flaw("apiVersion: kubeproxy.config.k8s.io/v1beta9\nkind: KubeProxyConfiguration\n"),
                 HasSubstr("c.yaml:1: apiVersion"));
-    const std::pair<const char*, const char*> cases[] = {
+    const std::vector<std::pair<const char*, const char*>> cases{
         {"mode: 5\n", "c.yaml:3: mode: 5: must be text"},
         {"bindAddressHardFail: \"true\"\n", "c.yaml:3: bindAddressHardFail: \"true\": must be true or false"},
         {"oomScoreAdj: 5000000000\n", "c.yaml:3: oomScoreAdj: 5000000000: must be a number from"},

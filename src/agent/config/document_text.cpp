@@ -1,6 +1,7 @@
 #include "agent/config/document_text.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <numeric>
 
@@ -12,6 +13,52 @@ namespace ghostip::agent::config {
 namespace {
 
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
+
+// The code point at `at`, which moves behind it; U+FFFD for a byte that is no UTF-8.
+std::uint32_t next_code_point(std::string_view text, std::size_t& at) {
+    constexpr std::uint32_t kReplacement = 0xfffd;
+    const auto first = static_cast<unsigned char>(text[at++]);
+    if (first < 0x80) return first;
+    const std::size_t more = first >= 0xf0 ? 3 : first >= 0xe0 ? 2 : 1;
+    constexpr std::array<std::uint32_t, 4> kLeast{0, 0x80, 0x800, 0x10000};  // for so many bytes more
+    if (first < 0xc2 || first > 0xf4 || text.size() - at < more) return kReplacement;
+    std::uint32_t code = first & (0x3fU >> more);
+    for (std::size_t i = 0; i < more; ++i) {
+        const auto byte = static_cast<unsigned char>(text[at + i]);
+        if ((byte & 0xc0U) != 0x80) return kReplacement;
+        code = (code << 6U) | (byte & 0x3fU);
+    }
+    if (code < kLeast[more] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return kReplacement;
+    at += more;
+    return code;
+}
+
+// What lies beyond ASCII: JSON takes it as it is; YAML does not take all of it, and reads some as line breaks.
+enum class Beyond : std::uint8_t { kAsItIs, kEscaped };
+
+std::string in_double_quotes(std::string_view text, Beyond beyond) {
+    std::string out = "\"";
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t begin = at;
+        const std::uint32_t code = next_code_point(text, at);
+        const bool html = code == '<' || code == '>' || code == '&';  // escaped as Go does
+        if (code == '"' || code == '\\')
+            (out += '\\') += static_cast<char>(code);
+        else if (code == '\n')
+            out += "\\n";
+        else if (code == '\r')
+            out += "\\r";
+        else if (code == '\t')
+            out += "\\t";
+        else if (code < 0x20 || code == 0x7f || html || code == 0xfffd)
+            out += fmt::format("\\u{:04x}", code);
+        else if (code < 0x80 || beyond == Beyond::kAsItIs)
+            out += text.substr(begin, at - begin);
+        else
+            out += code <= 0xffff ? fmt::format("\\u{:04x}", code) : fmt::format("\\U{:08x}", code);
+    }
+    return out + '"';
+}
 
 // Whether a YAML parser takes the text, unquoted, for one scalar: no indicator in front, nothing that begins a comment
 // or ends a key, no space at the ends. What lies beyond ASCII may hold line breaks of Unicode.
@@ -25,29 +72,12 @@ bool fits_plain(std::string_view text) {
 
 }  // namespace
 
-std::string json_string(std::string_view text) {
-    std::string out = "\"";
-    for (const char c : text) {
-        switch (c) {
-            case '"': out += "\\\""; break;
-            case '\\': out += "\\\\"; break;
-            case '\n': out += "\\n"; break;
-            case '\r': out += "\\r"; break;
-            case '\t': out += "\\t"; break;
-            default:
-                if (is_control(c) || c == '<' || c == '>' || c == '&')  // the last three as Go does, for HTML
-                    out += fmt::format("\\u{:04x}", static_cast<unsigned>(static_cast<unsigned char>(c)));
-                else
-                    out += c;
-        }
-    }
-    return out + '"';
-}
+std::string json_string(std::string_view text) { return in_double_quotes(text, Beyond::kAsItIs); }
 
 std::string yaml_scalar(std::string_view text) {
     const bool escapes = std::any_of(text.begin(), text.end(),
                                      [](char c) { return is_control(c) || static_cast<unsigned char>(c) >= 0x80; });
-    if (escapes) return json_string(text);
+    if (escapes) return in_double_quotes(text, Beyond::kEscaped);
     const bool is_text = !text.empty() && api::codec::read_plain_scalar(text).kind == api::codec::NodeKind::kString;
     if (!is_text) return fmt::format("\"{}\"", text);  // `true`, `1`: what needs no escape in quotes
     if (fits_plain(text)) return std::string(text);

@@ -55,7 +55,9 @@ DocumentValue value_of(const GateSettings& gates) {
     return mapping;
 }
 
-bool is_empty(bool value) { return !value; }
+template <typename T>
+requires std::is_same_v<T, bool>
+bool is_empty(const T& value) { return !value; }
 template <typename T>
 requires requires(const T& value) { value.empty(); }
 bool is_empty(const T& value) { return value.empty(); }

@@ -149,12 +149,14 @@ TEST(WithoutMeaning, AreOnlyFieldsThatSomebodySet) {
 }
 
 TEST(YamlScalars, AreQuotedWhereTheyMustBe) {
-    const std::pair<const char*, const char*> cases[] = {
+    const std::vector<std::pair<const char*, const char*>> cases{
         {"", "\"\""},     {"plain", "plain"},     {"10.0.0.0/8", "10.0.0.0/8"}, {"yes", "\"yes\""},
         {"14", "\"14\""}, {"[::]:1", "'[::]:1'"}, {"it's: x", "'it''s: x'"},    {"a #b", "'a #b'"},
         {"*x", "'*x'"},   {"null", "\"null\""},   {"a\nb", "\"a\\nb\""},        {" a", "' a'"},
     };
     for (const auto& [text, scalar] : cases) EXPECT_EQ(yaml_scalar(text), scalar) << text;
+    EXPECT_EQ(yaml_scalar("\xc3\xa9\xc2\x85\xf0\x9f\x98\x80"), R"("\u00e9\u0085\U0001f600")");
+    EXPECT_EQ(json_string("\xc3\xa9<\xff\xc0\x80"), "\"\xc3\xa9\\u003c\\ufffd\\ufffd\\ufffd\"");
 }
 
 RC_GTEST_PROP(YamlScalars, AreReadBack, (const std::string& any)) {

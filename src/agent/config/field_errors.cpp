@@ -20,6 +20,7 @@ void FieldErrors::required(std::string_view path, std::string_view why) {
 
 void FieldErrors::unsupported(std::string_view path, std::string_view value, const std::vector<std::string>& known) {
     std::vector<std::string> names;
+    names.reserve(known.size());
     for (const auto& name : known) names.push_back(quoted(name));
     add(fmt::format("{}: Unsupported value: {}: supported values: {}", path, quoted(value), join(names, ", ")));
 }

@@ -16,14 +16,17 @@ namespace {
 namespace fs = std::filesystem;
 
 class FileWatching : public ::testing::Test {
-  protected:
+  public:
     FileWatching() {
         std::string name = (fs::temp_directory_path() / "file_watch_XXXXXX").string();
         folder_ = ::mkdtemp(name.data());
         std::ofstream(file()) << "a\n";
     }
     ~FileWatching() override { fs::remove_all(folder_); }
+    FileWatching(const FileWatching&) = delete;
+    FileWatching& operator=(const FileWatching&) = delete;
 
+  protected:
     [[nodiscard]] fs::path file() const { return folder_ / "config.yaml"; }
 
     // Whether `change` counts: a change that is there wins over a stop that is signalled from the start.

@@ -1,5 +1,7 @@
 // The gates that kube-proxy 1.36 knows, most of them only because all of Kubernetes' components share one list. A gate
 // that is missing here would make a configuration fatal that kube-proxy takes. Sorted by name.
+#include <array>
+
 #include "agent/config/feature_gates.h"
 
 namespace ghostip::agent::config {
@@ -11,7 +13,7 @@ constexpr bool kOff = false;
 constexpr bool kLocked = true;
 
 // clang-format off
-constexpr KnownGate kGates[] = {
+constexpr auto kGates = std::to_array<KnownGate>({
     {"APIResponseCompression", kBeta, kOn},
     {"APIServerIdentity", kBeta, kOn},
     {"APIServerTracing", kGa, kOn, kLocked},
@@ -254,7 +256,7 @@ constexpr KnownGate kGates[] = {
     {"WindowsHostNetwork", kDeprecated, kOff},
     {"WorkloadAwarePreemption", kAlpha, kOff},
     {"WorkloadWithJob", kAlpha, kOff},
-};
+});
 // clang-format on
 
 }  // namespace

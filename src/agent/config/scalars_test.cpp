@@ -16,7 +16,7 @@ struct DurationCase {
 };
 
 TEST(Durations, AreReadAndPrintedAsGoDoes) {
-    const DurationCase cases[] = {
+    const std::vector<DurationCase> cases{
         {"0", 0, "0s"},
         {"0s", 0, "0s"},
         {"-0", 0, "0s"},
@@ -45,7 +45,7 @@ TEST(Durations, AreReadAndPrintedAsGoDoes) {
 }
 
 TEST(Durations, ThatAreNoneAreRefusedInGosWords) {
-    const std::pair<const char*, const char*> cases[] = {
+    const std::vector<std::pair<const char*, const char*>> cases{
         {"", "time: invalid duration \"\""},
         {"-", "time: invalid duration \"-\""},
         {"3", "time: missing unit in duration \"3\""},
@@ -86,7 +86,7 @@ TEST(Numbers, KeepToTheirRange) {
 }
 
 TEST(Quantities, ArePrintedInTheirLargestUnit) {
-    const std::tuple<const char*, std::int64_t, const char*> cases[] = {
+    const std::vector<std::tuple<const char*, std::int64_t, const char*>> cases{
         {"0", 0, "0"},        {"512", 512, "512"},          {"1000", 1000, "1k"},
         {"2Ki", 2048, "2Ki"}, {"1.5Mi", 1572864, "1536Ki"}, {"1024Ki", 1048576, "1Mi"},
     };

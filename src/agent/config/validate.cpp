@@ -20,6 +20,7 @@ std::string json(Duration duration) { return json_string(duration_text(duration)
 
 std::string json(const std::vector<std::string>& texts) {
     std::vector<std::string> strings;
+    strings.reserve(texts.size());
     for (const auto& text : texts) strings.push_back(json_string(text));
     return "[" + join(strings, ",") + "]";
 }

@@ -162,7 +162,7 @@ TEST(Validation, JoinsAllErrors) {
 }
 
 TEST(HostPorts, AreTakenApart) {
-    const std::tuple<const char*, const char*, const char*> good[] = {
+    const std::vector<std::tuple<const char*, const char*, const char*>> good{
         {"10.0.0.1:80", "10.0.0.1", "80"}, {"[::1]:80", "::1", "80"}, {":80", "", "80"}, {"a:", "a", ""}};
     for (const auto& [text, host, port] : good) {
         const auto parts = split_host_port(text);
