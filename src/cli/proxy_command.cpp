@@ -87,7 +87,12 @@ Result<void> run_proxy(const ProxyFlags& flags) {
     // Still one thread and all privileges: what needs them comes first.
     std::unique_ptr<agent::Leftovers> leftovers;
     if (flags.remove_kube_proxy_rules && !flags.once) {
-        ASSIGN_OR_RETURN(leftovers, agent::Leftovers::prepare());
+        auto prepared = agent::Leftovers::prepare();
+        if (prepared) {
+            leftovers = std::move(*prepared);
+        } else {
+            log::warning("{}; what kube-proxy left stays", prepared.error().message);
+        }
     }
     agent::Privileges privileges{options.mode->name};
     privileges.low_ports = is_low_port("--healthz-bind-address", flags.healthz_bind_address, kHealthzPort) ||

@@ -77,7 +77,8 @@ class ProxyProcess : public ::testing::Test {
             if (::poll(&readable, 1, 100) != 1) continue;
             std::array<char, 512> buffer{};
             const auto got = ::recv(notify_.get(), buffer.data(), buffer.size(), 0);
-            if (got > 0 && std::string_view(buffer.data(), static_cast<std::size_t>(got)).find(text) != text.npos)
+            if (got > 0 &&
+                std::string_view(buffer.data(), static_cast<std::size_t>(got)).find(text) != std::string_view::npos)
                 return true;
         }
         return false;
