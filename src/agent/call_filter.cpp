@@ -161,32 +161,39 @@ constexpr std::array kProcessOptions{PR_SET_NAME,     PR_GET_NAME,         PR_SE
 // What is asked of terminals, sockets and interfaces. Others would type into the terminal that started this (TIOCSTI).
 constexpr std::array<unsigned long, 8> kQuestions{TCGETS,      FIONREAD,     FIONBIO,      SIOCGIFNAME,
                                                   SIOCGIFCONF, SIOCGIFFLAGS, SIOCGIFINDEX, SIOCGIFADDR};
-constexpr std::uint64_t kNewNamespaces =
-    CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP;
+constexpr std::array<std::uint64_t, 7> kNewNamespaces{CLONE_NEWNS,  CLONE_NEWUTS, CLONE_NEWIPC,   CLONE_NEWUSER,
+                                                      CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWCGROUP};
 
 constexpr std::uint32_t kEperm = SCMP_ACT_ERRNO(EPERM);
+
+// Conditions on an argument, counted from 0.
+scmp_arg_cmp equals(unsigned argument, std::uint64_t value) { return {argument, SCMP_CMP_EQ, value, 0}; }
+scmp_arg_cmp masked_equals(unsigned argument, std::uint64_t mask, std::uint64_t value) {
+    return {argument, SCMP_CMP_MASKED_EQ, mask, value};
+}
 
 // Collects the first failure, so that a list of rules reads as one.
 class Rules {
   public:
     explicit Rules(scmp_filter_ctx context) : context_(context) {}
 
-    template <typename... Conditions>
-    void add(std::uint32_t action, const char* call, Conditions... conditions) {
-        const int number = seccomp_syscall_resolve_name(call);
-        if (number == __NR_SCMP_ERROR || failed_ != 0) return;
-        // NOLINTNEXTLINE(cppcoreguidelines-pro-type-vararg): the library's interface
-        const int code = seccomp_rule_add(context_, action, number, sizeof...(conditions), conditions...);
-        if (code == 0) return;
-        failed_ = -code;
-        failed_at_ = call;
-    }
+    void add(std::uint32_t action, const char* call) { add(action, call, {}, 0); }
+    void add(std::uint32_t action, const char* call, const scmp_arg_cmp& condition) { add(action, call, condition, 1); }
     [[nodiscard]] Result<void> result() const {
         if (failed_ == 0) return {};
         return errno_error(failed_, fmt::format("filter system call {}", failed_at_));
     }
 
   private:
+    void add(std::uint32_t action, const char* call, const scmp_arg_cmp& condition, unsigned conditions) {
+        const int number = seccomp_syscall_resolve_name(call);
+        if (number == __NR_SCMP_ERROR || failed_ != 0) return;
+        const int code = seccomp_rule_add_array(context_, action, number, conditions, &condition);
+        if (code == 0) return;
+        failed_ = -code;
+        failed_at_ = call;
+    }
+
     scmp_filter_ctx context_;
     int failed_ = 0;
     const char* failed_at_ = "";
@@ -197,28 +204,25 @@ void add_alone(Rules& rules) {
     for (const auto* call : kAllowed) rules.add(SCMP_ACT_ALLOW, call);
     for (const auto* call : kRefusedAlone) rules.add(kEperm, call);
     for (const int family : kSocketFamilies)
-        rules.add(SCMP_ACT_ALLOW, "socket", SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(family)));
+        rules.add(SCMP_ACT_ALLOW, "socket", equals(0, static_cast<std::uint64_t>(family)));
     for (const int option : kProcessOptions)
-        rules.add(SCMP_ACT_ALLOW, "prctl", SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(option)));
+        rules.add(SCMP_ACT_ALLOW, "prctl", equals(0, static_cast<std::uint64_t>(option)));
+    std::uint64_t thread_mask = CLONE_THREAD;
+    for (const auto flag : kNewNamespaces) thread_mask |= flag;
     // Threads, not processes. Flags of clone3() stand in memory, where no filter sees them; it is not on the list, and
     // glibc then asks clone().
-    rules.add(SCMP_ACT_ALLOW, "clone",
-              SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD | kNewNamespaces, static_cast<scmp_datum_t>(CLONE_THREAD)));
+    rules.add(SCMP_ACT_ALLOW, "clone", masked_equals(0, thread_mask, CLONE_THREAD));
     for (const auto request : kQuestions)
-        rules.add(SCMP_ACT_ALLOW, "ioctl", SCMP_A1(SCMP_CMP_EQ, static_cast<scmp_datum_t>(request)));
+        rules.add(SCMP_ACT_ALLOW, "ioctl", equals(1, static_cast<std::uint64_t>(request)));
 }
 
 // A deny list: the default is to allow.
 void add_with_programs(Rules& rules) {
-    for (int bit = 0; bit < 64; ++bit)
-        if ((kNewNamespaces >> static_cast<unsigned>(bit) & 1U) != 0)
-            rules.add(kEperm, "clone",
-                      SCMP_A0(SCMP_CMP_MASKED_EQ, std::uint64_t{1} << static_cast<unsigned>(bit),
-                              std::uint64_t{1} << static_cast<unsigned>(bit)));
+    for (const std::uint64_t flag : kNewNamespaces) rules.add(kEperm, "clone", masked_equals(0, flag, flag));
     rules.add(SCMP_ACT_ERRNO(ENOSYS), "clone3");
     for (const int family : {AF_PACKET, AF_ALG, AF_VSOCK, AF_BLUETOOTH, AF_CAN, AF_TIPC})
-        rules.add(kEperm, "socket", SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(family)));
-    rules.add(kEperm, "ioctl", SCMP_A1(SCMP_CMP_EQ, static_cast<scmp_datum_t>(TIOCSTI)));
+        rules.add(kEperm, "socket", equals(0, static_cast<std::uint64_t>(family)));
+    rules.add(kEperm, "ioctl", equals(1, static_cast<std::uint64_t>(TIOCSTI)));
 }
 
 }  // namespace

@@ -39,15 +39,9 @@ constexpr std::array<TableChain, 18> kChains{{
     {"filter", "KUBE-IPVS-OUT-FILTER"},
     {"mangle", "KUBE-PROXY-CANARY"},
 }};
-// In nat, followed by 16 characters of a hash. XLB: 1.23 and before.
+// In nat, followed by a hash. XLB: 1.23 and before.
 constexpr std::array<std::string_view, 6> kPrefixes{"KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-",
                                                     "KUBE-FW-",  "KUBE-SEP-", "KUBE-XLB-"};
-constexpr std::size_t kHashLength = 16;
-
-bool is_base32(std::string_view text) {
-    return std::all_of(text.begin(), text.end(),
-                       [](char c) { return (c >= 'A' && c <= 'Z') || (c >= '2' && c <= '7'); });
-}
 
 // Words of a rule; those in quotation marks lose them.
 std::vector<std::string> words_of(std::string_view line) {
@@ -177,8 +171,7 @@ bool is_kube_proxy_chain(std::string_view table, std::string_view chain) {
     const auto listed = [&](const TableChain& one) { return one.table == table && one.chain == chain; };
     if (std::any_of(kChains.begin(), kChains.end(), listed)) return true;
     const auto hashed = [&](std::string_view prefix) {
-        return chain.size() == prefix.size() + kHashLength && chain.starts_with(prefix) &&
-               is_base32(chain.substr(prefix.size()));
+        return chain.size() > prefix.size() && chain.starts_with(prefix);
     };
     return table == "nat" && std::any_of(kPrefixes.begin(), kPrefixes.end(), hashed);
 }

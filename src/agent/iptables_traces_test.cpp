@@ -15,10 +15,9 @@ TEST(KubeProxyChains, ByExactName) {
     for (const auto* ours : {"KUBE-SERVICES", "KUBE-SVC-XPGD46QRK7WJZT7O", "KUBE-SEP-SXIVWICOYRO3J4NJ",
                              "KUBE-FW-AQI2S6QIMU7PVVRP", "KUBE-LOAD-BALANCER"})
         EXPECT_TRUE(is_kube_proxy_chain("nat", ours)) << ours;
-    for (const auto* theirs :
-         {"KUBE-FIREWALL", "KUBE-KUBELET-CANARY", "KUBE-MARK-DROP", "KUBE-SVC-", "KUBE-SVC-XPGD46QRK7WJZT7",
-          "KUBE-SVC-xpgd46qrk7wjzt7o", "KUBE-SVC-XPGD46QRK7WJZT7OO", "KUBE-POD-FW-AQI2S6QIMU7PVVRP",
-          "KUBE-ROUTER-INPUT", "KUBE-NWPLCY-DEFAULT", "KUBE-SERVICES2", "DOCKER", "", "KUBE-FORWARD"})
+    for (const auto* theirs : {"KUBE-FIREWALL", "KUBE-KUBELET-CANARY", "KUBE-MARK-DROP", "KUBE-SVC-", "KUBE-SVC",
+                               "kube-svc-XPGD46QRK7WJZT7O", "KUBE-POD-FW-AQI2S6QIMU7PVVRP", "KUBE-ROUTER-INPUT",
+                               "KUBE-NWPLCY-DEFAULT", "KUBE-SERVICES2", "DOCKER", "", "KUBE-FORWARD"})
         EXPECT_FALSE(is_kube_proxy_chain("nat", theirs)) << theirs;
     EXPECT_TRUE(is_kube_proxy_chain("filter", "KUBE-FORWARD"));
     EXPECT_FALSE(is_kube_proxy_chain("filter", "KUBE-SVC-XPGD46QRK7WJZT7O")) << "only in nat";

@@ -69,8 +69,8 @@ TEST(CallFilter, RefusesWhatTheAgentNeverDoes) {
     EXPECT_EQ(filtered(Programs::kNone,
                        [] {
                            std::string wrong;
-                           char* const argv[] = {nullptr};
-                           wrong += refused("execve", ::execve("/bin/true", argv, argv), EPERM);
+                           const std::array<char*, 1> none{nullptr};
+                           wrong += refused("execve", ::execve("/bin/true", none.data(), none.data()), EPERM);
                            wrong += refused("fork", ::syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0), ENOSYS);
                            wrong += refused("ptrace", ::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr), EPERM);
                            wrong += refused("mount", ::syscall(SYS_mount, "", "/proc", "", 0, ""), EPERM);
