@@ -102,6 +102,17 @@ TEST(ReflectorList, AStreamThatIsCutStartsOver) {
     EXPECT_EQ(scene.folded.deliveries, 2);
 }
 
+TEST(ReflectorList, WhatACutStreamHadIsForgotten) {
+    Scene scene;
+    scene.reflector.start();
+    scene.head();
+    scene.body(added(service("gone-meanwhile"), "3"));
+    scene.fail(TransportError::Kind::kBroken);
+    scene.run();
+    scene.stream({service("a")}, "5");
+    EXPECT_EQ(scene.folded.names(), "a");
+}
+
 TEST(ReflectorList, AVersionThatIsTooLargeIsForgotten) {
     Scene scene;
     scene.start({service("a")}, "99");
