@@ -7,7 +7,18 @@ namespace ghostip::source::kubernetes {
 namespace {
 
 using namespace std::chrono_literals;
-using namespace testing;
+using testing::added;
+using testing::bookmark;
+using testing::deleted;
+using testing::event;
+using testing::json;
+using testing::list;
+using testing::modified;
+using testing::Scene;
+using testing::service;
+using testing::status;
+using testing::too_large;
+using testing::undecodable;
 
 constexpr auto kNotOffered = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
 
