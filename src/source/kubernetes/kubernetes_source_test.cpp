@@ -11,8 +11,12 @@ namespace ghostip::source::kubernetes {
 namespace {
 
 using namespace std::chrono_literals;
-using namespace testing;
+using testing::added;
+using testing::deleted;
+using testing::event;
 using ::testing::HasSubstr;
+using testing::kJson;
+using testing::service;
 using ::testing::UnorderedElementsAre;
 
 constexpr auto kDeadline = 10s;

@@ -8,7 +8,15 @@ namespace ghostip::source::kubernetes {
 namespace {
 
 using namespace std::chrono_literals;
-using namespace testing;
+using testing::added;
+using testing::bookmark;
+using testing::deleted;
+using testing::event;
+using testing::json;
+using testing::list;
+using testing::Scene;
+using testing::service;
+using testing::status;
 
 api::Object slice_of(std::string_view name, int endpoints, int ports = 1) {
     api::EndpointSlice slice;
@@ -63,6 +71,7 @@ INSTANTIATE_TEST_SUITE_P(MassRemoval, Limits,
 
 std::vector<api::Object> thirty() {
     std::vector<api::Object> objects;
+    objects.reserve(30);
     for (int i = 0; i < 30; ++i) objects.push_back(service(fmt::format("s{:02}", i)));
     return objects;
 }
@@ -76,6 +85,7 @@ void relist(Scene& scene, const std::vector<api::Object>& objects, std::string_v
 
 std::string list_of(const std::vector<api::Object>& objects, std::string_view version) {
     std::vector<std::string> items;
+    items.reserve(objects.size());
     for (const auto& object : objects) items.push_back(json(object, "1"));
     return list(items, version);
 }

@@ -7,7 +7,18 @@ namespace ghostip::source::kubernetes {
 namespace {
 
 using namespace std::chrono_literals;
-using namespace testing;
+using testing::added;
+using testing::bookmark;
+using testing::deleted;
+using testing::event;
+using testing::json;
+using testing::list;
+using testing::modified;
+using testing::Scene;
+using testing::service;
+using testing::status;
+using testing::too_large;
+using testing::undecodable;
 
 constexpr auto kNotOffered = "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled";
 
@@ -100,6 +111,17 @@ TEST(ReflectorList, AStreamThatIsCutStartsOver) {
     scene.answer(200, list({json(service("b"), "4")}, "6"));
     EXPECT_EQ(scene.folded.names(), "b");
     EXPECT_EQ(scene.folded.deliveries, 2);
+}
+
+TEST(ReflectorList, WhatACutStreamHadIsForgotten) {
+    Scene scene;
+    scene.reflector.start();
+    scene.head();
+    scene.body(added(service("gone-meanwhile"), "3"));
+    scene.fail(TransportError::Kind::kBroken);
+    scene.run();
+    scene.stream({service("a")}, "5");
+    EXPECT_EQ(scene.folded.names(), "a");
 }
 
 TEST(ReflectorList, AVersionThatIsTooLargeIsForgotten) {

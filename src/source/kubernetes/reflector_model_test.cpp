@@ -15,7 +15,17 @@ namespace ghostip::source::kubernetes {
 namespace {
 
 using namespace std::chrono_literals;
-using namespace testing;
+using testing::bookmark;
+using testing::deleted;
+using testing::event;
+using testing::json;
+using testing::kJson;
+using testing::list;
+using testing::Scene;
+using testing::service;
+using testing::status;
+using testing::too_large;
+using testing::undecodable;
 
 class Dice {
   public:

@@ -12,7 +12,9 @@ namespace ghostip::source::kubernetes {
 namespace {
 
 using namespace std::chrono_literals;
-using namespace testing;
+using testing::kJson;
+using testing::Scene;
+using testing::status;
 
 struct Case {
     const char* name;
@@ -20,7 +22,7 @@ struct Case {
     const char* encoding;
     const char* content_type;
 
-    friend void PrintTo(const Case& test, std::ostream* out) { *out << test.name; }
+    friend std::ostream& operator<<(std::ostream& out, const Case& test) { return out << test.name; }
 };
 
 class Recorded : public ::testing::TestWithParam<Case> {

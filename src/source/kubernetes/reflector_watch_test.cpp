@@ -7,7 +7,17 @@ namespace ghostip::source::kubernetes {
 namespace {
 
 using namespace std::chrono_literals;
-using namespace testing;
+using testing::added;
+using testing::bookmark;
+using testing::deleted;
+using testing::event;
+using testing::json;
+using testing::kJson;
+using testing::list;
+using testing::modified;
+using testing::Scene;
+using testing::service;
+using testing::status;
 
 TEST(ReflectorWatch, ReopensAtOnceWhereTheServerClosed) {
     Scene scene;
@@ -380,7 +390,7 @@ struct Bad {
     std::function<void(Scene&)> answer;  // to the open request
     const char* said;
 
-    friend void PrintTo(const Bad& bad, std::ostream* out) { *out << bad.name; }
+    friend std::ostream& operator<<(std::ostream& out, const Bad& bad) { return out << bad.name; }
 };
 
 class BadAnswer : public ::testing::TestWithParam<Bad> {};
@@ -418,7 +428,7 @@ TEST_P(BadAnswer, ChangesNothingAndPasses) {
     EXPECT_GE(scene.folded.said("failed tr"), 1) << ::testing::PrintToString(scene.folded.lines);
 }
 
-std::function<void(Scene&)> answers(int code, std::string body, std::string type = kJson) {
+std::function<void(Scene&)> answers(int code, const std::string& body, const std::string& type = kJson) {
     return [=](Scene& scene) { scene.answer(code, body, type); };
 }
 std::function<void(Scene&)> fails(TransportError::Kind kind) {
