@@ -18,6 +18,7 @@ constexpr std::size_t kLargestOutput = std::size_t{1} << 20U;
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
     std::vector<char*> result;
+    result.reserve(texts.size() + 1);
     for (auto& text : texts) result.push_back(text.data());
     result.push_back(nullptr);
     return result;

@@ -1,5 +1,6 @@
 #include "source/kubernetes/exec_credential.h"
 
+#include <array>
 #include <charconv>
 #include <ctime>
 
@@ -64,12 +65,14 @@ std::optional<std::chrono::system_clock::time_point> parse_rfc3339(std::string_v
         int std::tm::*into;
         int offset;
     };
-    const Part parts[] = {
-        // NOLINT(modernize-avoid-c-arrays): five rows
-        {4, "-", 1970, 9999, &std::tm::tm_year, -1900}, {2, "-", 1, 12, &std::tm::tm_mon, -1},
-        {2, "Tt", 1, 31, &std::tm::tm_mday, 0},         {2, ":", 0, 23, &std::tm::tm_hour, 0},
-        {2, ":", 0, 59, &std::tm::tm_min, 0},           {2, "", 0, 60, &std::tm::tm_sec, 0},
-    };
+    const std::array<Part, 6> parts{{
+        {4, "-", 1970, 9999, &std::tm::tm_year, -1900},
+        {2, "-", 1, 12, &std::tm::tm_mon, -1},
+        {2, "Tt", 1, 31, &std::tm::tm_mday, 0},
+        {2, ":", 0, 23, &std::tm::tm_hour, 0},
+        {2, ":", 0, 59, &std::tm::tm_min, 0},
+        {2, "", 0, 60, &std::tm::tm_sec, 0},
+    }};
     for (const Part& part : parts) {
         const auto value = take_number(text, part.digits);
         if (!value || *value < part.least || *value > part.most) return std::nullopt;

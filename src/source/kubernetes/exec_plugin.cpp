@@ -24,7 +24,8 @@ std::vector<std::string> child_environment(const ExecPlugin& plugin, const std::
     for (const auto& [name, value] : plugin.environment) variables[name] = value;
     variables["KUBERNETES_EXEC_INFO"] = info;
     std::vector<std::string> entries;
-    for (const auto& [name, value] : variables) entries.push_back(name + "=" + value);
+    entries.reserve(variables.size());
+    for (const auto& [name, value] : variables) entries.push_back(fmt::format("{}={}", name, value));
     return entries;
 }
 

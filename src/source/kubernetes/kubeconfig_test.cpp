@@ -198,7 +198,7 @@ TEST_P(KubeconfigRefuses, WithAClearError) {
 }
 
 std::vector<std::string> exec(std::vector<std::string> lines) {
-    for (auto& line : lines) line = "  " + line;
+    for (auto& line : lines) line.insert(0, "  ");
     lines.insert(lines.begin(), "exec:");
     return lines;
 }

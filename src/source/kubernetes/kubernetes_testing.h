@@ -30,7 +30,7 @@ class TemporaryFolder {
     [[nodiscard]] const std::string& path() const { return path_; }
     // Returns the file's full name.
     std::string write(const std::string& name, const std::string& content) const {
-        const std::string file = path_ + "/" + name;
+        std::string file = path_ + "/" + name;
         std::ofstream(file, std::ios::binary | std::ios::trunc) << content;
         return file;
     }
