@@ -3,7 +3,9 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "agent/metrics.h"
 #include "api/source.h"
@@ -11,6 +13,7 @@
 #include "cli/proxy_settings.h"
 #include "source/kubernetes/client_config.h"
 #include "source/kubernetes/kubernetes_source.h"
+#include "source/kubernetes/transport_observer.h"
 
 namespace ghostip::cli {
 

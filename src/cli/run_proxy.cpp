@@ -67,15 +67,18 @@ agent::AgentConfig agent_config(const ProxySettings& settings, ProxyPlan plan) {
 
 // What needs privileges that are given up later. Failures are told and survived.
 void prepare_host(const config::KubeProxyConfiguration& configuration) {
-    const auto& conntrack = configuration.conntrack;
-    agent::apply_conntrack_settings({.max_per_core = conntrack.max_per_core,
-                                     .min = conntrack.min,
-                                     .tcp_established_timeout = conntrack.tcp_established_timeout,
-                                     .tcp_close_wait_timeout = conntrack.tcp_close_wait_timeout,
-                                     .tcp_be_liberal = conntrack.tcp_be_liberal,
-                                     .udp_timeout = conntrack.udp_timeout,
-                                     .udp_stream_timeout = conntrack.udp_stream_timeout});
-    if (const auto set = agent::set_oom_score_adjustment(configuration.oom_score_adj); !set)
+    const auto& wanted = configuration.conntrack;
+    agent::ConntrackSettings conntrack;
+    conntrack.max_per_core = wanted.max_per_core.value_or(0);
+    conntrack.min = wanted.min.value_or(0);
+    conntrack.tcp_established_timeout = wanted.tcp_established_timeout.value_or(config::Duration(0));
+    conntrack.tcp_close_wait_timeout = wanted.tcp_close_wait_timeout.value_or(config::Duration(0));
+    conntrack.tcp_be_liberal = wanted.tcp_be_liberal;
+    conntrack.udp_timeout = wanted.udp_timeout;
+    conntrack.udp_stream_timeout = wanted.udp_stream_timeout;
+    agent::apply_conntrack_settings(conntrack);
+    if (!configuration.oom_score_adj) return;
+    if (const auto set = agent::set_oom_score_adjustment(*configuration.oom_score_adj); !set)
         log::verbose(2, "{}", set.error().message);
 }
 

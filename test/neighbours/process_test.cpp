@@ -158,7 +158,7 @@ TEST_F(ProxyProcess, WorksWithLittle) {
 }
 
 TEST_F(ProxyProcess, LowPortsKeepTheirCapabilityAndTheFilterCanBeOff) {
-    start({}, {"--healthz-bind-address", "127.0.0.1:256", "--no-seccomp"});
+    start({}, {"--healthz-bind-address", "127.0.0.1:256", "--seccomp=false"});
     ASSERT_TRUE(told("READY=1")) << host_->proxy_log();
     EXPECT_THAT(statuses(), Each(AllOf(HasSubstr("CapEff:\t0000000000001400\n"), HasSubstr("Seccomp:\t0\n"))));
     EXPECT_THAT(host_->proxy_log(), Not(HasSubstr("going on without"))) << "it listens";
