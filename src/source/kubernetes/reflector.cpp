@@ -205,7 +205,7 @@ void Reflector::stalled() {
     // once is right for a connection that died; twice would be for ever.
     ++stalls_in_a_row_;
     const bool again = stalls_in_a_row_ >= 2;
-    const Trouble trouble{Kind::kStalled, again ? 1 : 0, ""};
+    const Trouble trouble{Kind::kStalled, 0, "", {}, again ? 1 : 0};
     if (troubles_.meet(Doing::kWatching, trouble, now))
         say(log::Level::kWarning,
             fmt::format("the watch is open but dead: no event and no bookmark for {} s; {}", seconds,

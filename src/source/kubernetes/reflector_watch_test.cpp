@@ -107,6 +107,20 @@ TEST(ReflectorWatch, OneClearMessageWhileTheServerIsAway) {
     EXPECT_EQ(scene.reflector.stats().relists, 0U);
 }
 
+TEST(ReflectorWatch, EachKindOfTroubleIsToldOnce) {
+    Scene scene;
+    scene.start({service("a")}, "5");
+    scene.fail(TransportError::Kind::kBroken);
+    scene.run();
+    using enum TransportError::Kind;
+    for (const auto kind : {kRefused, kTls, kRefused, kTls, kCredentials, kBroken, kTls}) {
+        scene.fail(kind);
+        scene.run();
+        scene.pass(std::chrono::ceil<std::chrono::milliseconds>(scene.reflector.due() - scene.now));
+    }
+    EXPECT_EQ(scene.folded.said("cannot watch"), 4) << ::testing::PrintToString(scene.folded.lines);
+}
+
 TEST(ReflectorWatch, ASilentRecoveryIsToldToo) {
     Scene scene;
     scene.start({service("a")}, "5");

@@ -40,7 +40,9 @@ std::string_view hint(int code) {
 
 }  // namespace
 
-Trouble trouble_of(const TransportError& error) { return {kind_of(error), 0, error.message}; }
+Trouble trouble_of(const TransportError& error) {
+    return {kind_of(error), 0, error.message, {}, static_cast<int>(error.kind)};
+}
 
 Trouble trouble_of(const api::Status& status) {
     Trouble trouble;
@@ -78,7 +80,7 @@ bool TroubleLog::meet(Doing doing, const Trouble& trouble, Clock::time_point now
     Spell& spell = doing == Doing::kListing ? listing_ : watching_;
     if (spell.said.empty()) spell.since = now;
     ++spell.tries;
-    return spell.said.emplace(trouble.kind, trouble.code).second;
+    return spell.said.emplace(trouble.kind, trouble.code, trouble.sort).second;
 }
 
 std::optional<std::string> TroubleLog::over(Doing doing, Clock::time_point now) {

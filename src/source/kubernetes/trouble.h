@@ -6,7 +6,7 @@
 #include <set>
 #include <string>
 #include <string_view>
-#include <utility>
+#include <tuple>
 
 #include "api/stream.h"
 #include "base/log.h"
@@ -32,6 +32,7 @@ struct Trouble {
     int code = 0;      // of HTTP or the Status; 0: none
     std::string text;  // what happened, with the server's own words
     std::optional<std::chrono::seconds> retry_after = {};
+    int sort = 0;  // tells apart what has one kind and no code: refused, not trusted
 };
 
 [[nodiscard]] Trouble trouble_of(const TransportError& error);
@@ -54,7 +55,7 @@ class TroubleLog {
 
   private:
     struct Spell {
-        std::set<std::pair<Trouble::Kind, int>> said;
+        std::set<std::tuple<Trouble::Kind, int, int>> said;
         Clock::time_point since;
         int tries = 0;
     };
