@@ -85,8 +85,12 @@ Result<void> NftablesDataplane::write(const plan::Delta& delta, Start start, Out
                        });
     // Almost always only elements change; the structure depends on nothing else.
     if (start == Start::kCold) writer.first({AddTable{}});
-    if (state_.chains.empty() || delta.node_rules || !(classes == state_.classes))
+    if (state_.chains.empty() || delta.node_rules || !(classes == state_.classes)) {
+        // In a transaction of its own: a packet goes on with the rules that it began with, but finds the elements of
+        // today, and those must not need rules that it does not have.
         writer.first(stage_structure(node_at_first, classes));
+        RETURN_IF_ERROR(writer.finish());
+    }
 
     RETURN_IF_ERROR(write_shared(delta, true, writer));
     const Handovers handovers(delta);

@@ -197,14 +197,20 @@ Result<void> NftablesDataplane::settle(const plan::Plan& plan, const Observed& o
                            remember_refusal(plan, slots, piece, *refusal, aside, outcome);
                        });
     writer.first(std::move(repair.before));
+    if (repair.only_grows && !repair.after.empty()) {
+        RETURN_IF_ERROR(writer.finish());
+        RETURN_IF_ERROR(write_structure(repair, outcome));
+    }
     for (auto& [key, piece] : pieces) RETURN_IF_ERROR(writer.add(std::move(piece)));
     RETURN_IF_ERROR(writer.finish());
-    RETURN_IF_ERROR(write_structure(repair, outcome));
+    if (!repair.only_grows) RETURN_IF_ERROR(write_structure(repair, outcome));
 
     if (look == Look::kFresh) {
         state_ = State{plan.node, classes, {}, {}, slots, {}, std::move(state_.shared_aside)};
         for (const auto& chain : wanted.chains) state_.chains[chain.name] = chain;
         for (const auto& set : wanted.sets) state_.sets[set.name] = set;
+    } else if (look == Look::kRunning) {
+        state_.slots = slots;  // of a service that was set aside, they were still those from before its refusal
     }
     state_.aside = std::move(aside);
     state_.shared_aside.merge(refused);

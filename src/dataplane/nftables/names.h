@@ -14,6 +14,8 @@
 namespace ghostip::dataplane::nftables {
 
 inline constexpr std::string_view kTableName = "ghostip";
+// The chain that refuses addresses of the service range that nobody owns.
+inline constexpr const char* kUnknownClusterIps = "unknown-cluster-ips";
 
 [[nodiscard]] kernel::nft::Table table(net::Family family);
 

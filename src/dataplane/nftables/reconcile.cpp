@@ -98,6 +98,25 @@ void remove_what_nobody_needs(const Contents& there, const Structure& wanted, Re
     }
 }
 
+// Everything that is there stays, and what leads packets in is there. Dropping what nobody owns still comes last.
+bool only_grows(const Contents& there, const Structure& wanted) {
+    std::set<std::string> known;
+    for (const auto& set : wanted.sets) known.insert(set.name);
+    for (const auto& [name, set] : there.sets)
+        if (!known.contains(name)) return false;
+    known.clear();
+    for (const auto& chain : wanted.chains) {
+        known.insert(chain.name);
+        const auto found = there.chains.find(chain.name);
+        const bool missing = found == there.chains.end();
+        if (chain.base && (missing || found->second.base != chain.base)) return false;
+        if (chain.name == kUnknownClusterIps && (missing || !kernel::nft::same_in_kernel(found->second, chain)))
+            return false;
+    }
+    return std::all_of(there.chains.begin(), there.chains.end(),
+                       [&](const auto& chain) { return known.contains(chain.first); });
+}
+
 std::vector<Operation> in_order(Last last) {
     std::vector<Operation> all = std::move(last.flush);
     for (auto* phase : {&last.remove, &last.add, &last.fill}) all.insert(all.end(), phase->begin(), phase->end());
@@ -150,6 +169,7 @@ void compare_structure(const Contents& there, const Structure& wanted, Repair& r
     remove_what_nobody_needs(there, wanted, repair, all);
     repair.needed = in_order(std::move(needed));
     repair.after = in_order(std::move(all));
+    repair.only_grows = only_grows(there, wanted);
 }
 
 SlotOrders adopt_slots(const Observed& observed, const plan::Plan& plan) {

@@ -5,7 +5,9 @@
 //   pieces    what differs in elements, a destination at a time; cluster IPs, which lead there, at the end
 //   after     rules that differ, base chains, and at last what nobody needs any more
 //
-// So when the layout changes from one version to the next, the new is in place before the old goes.
+// So when the layout changes from one version to the next, the new is in place before the old goes. Where the layout is
+// ours and only lacks rules (for pools or source ranges of a length that is new), those come first instead: the
+// elements need them.
 #pragma once
 
 #include <map>
@@ -35,6 +37,7 @@ struct Repair {
     std::vector<Piece> pieces;
     std::vector<kernel::nft::Operation> after;
     std::vector<kernel::nft::Operation> needed;  // `after` without the removal of what is not ours
+    bool only_grows = false;                     // `after` serves what is there as well: it comes before the pieces
     std::uint64_t differences = 0;
     std::vector<std::string> examples;
 

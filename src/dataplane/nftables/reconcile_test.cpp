@@ -137,7 +137,7 @@ TEST(Start, HalfDoneIsNeverWrong) {
                     EXPECT_TRUE(pools.contains(bytes_of(destination(address[3], port)))) << "an address without a pool";
             EXPECT_THAT(state.chains.at("unknown-cluster-ips").rules, SizeIs(2)) << "nothing is dropped yet";
         }
-        EXPECT_EQ(transactions == 1, at_once == 4096);
+        EXPECT_EQ(transactions == 2, at_once == 4096) << "the structure, and all else";
     }
 }
 
@@ -224,6 +224,44 @@ TEST(Restart, AnOlderLayoutGoesWhenTheNewIsInPlace) {
         ASSERT_TRUE(state.chains.contains("old-prerouting")) << "the old serves until all of the new is there";
         EXPECT_EQ(state.chains.at("nat-output").rules.size(), 1U);
         EXPECT_TRUE(state.sets.contains("old-services"));
+        ASSERT_LT(stop_at, 60U);
+    }
+}
+
+// While it was down, a load balancer's source range got a length that was not there before, and a pool a size: whoever
+// looks half-way sees no element that needs a rule which is not there yet.
+TEST(Restart, NewRulesComeBeforeTheElementsThatNeedThem) {
+    Cluster cluster;
+    auto balanced = numbered(3, cluster_ip(3));
+    balanced.type = api::ServiceType::kLoadBalancer;
+    balanced.load_balancer_vips = {ip("5.6.7.8")};
+    balanced.load_balancer_source_ranges = plan::testing::cidrs({"10.0.0.0/8"});
+    static_cast<void>(cluster.planner.apply({put(balanced)}));
+    OnTwin first(net::Family::kIpv4);
+    ASSERT_TRUE(first.reconcile(cluster.plan()));
+    balanced.load_balancer_source_ranges = plan::testing::cidrs({"10.1.0.0/16", "10.2.3.0/24"});
+    static_cast<void>(cluster.planner.apply({put(balanced), put(endpoints(4, {1, 2, 3, 4, 5, 6}))}));
+    const auto fresh = freshly_replaced(cluster.plan());
+    for (std::uint64_t stop_at = 1;; ++stop_at) {
+        OnTwin place(net::Family::kIpv4, first.twin, Limits{1});
+        place.twin.reset_counters();
+        place.twin.fail_call(stop_at, ENOMEM);
+        const auto result = place.reconcile(cluster.plan());
+        const auto& state = place.state();
+        const auto has = [&](const std::string& set) {
+            const auto found = state.sets.find(set);
+            return found != state.sets.end() && !found->second.elements.empty();
+        };
+        // Two rules a length, and the drop.
+        const bool new_length = has("allowed-sources-16") || has("allowed-sources-24");
+        EXPECT_TRUE(!new_length || state.chains.at("allowed-sources").rules.size() == 2 * 3 + 1);
+        EXPECT_TRUE(!has("upto-8") || state.chains.at("pick").rules.size() == 3);
+        if (result) {
+            EXPECT_GT(stop_at, 4U);
+            EXPECT_THAT(comparable(state).at("upto-8"), SizeIs(2));
+            EXPECT_EQ(comparable(state).at("filtered-sources"), comparable(fresh).at("filtered-sources"));
+            break;
+        }
         ASSERT_LT(stop_at, 60U);
     }
 }
@@ -584,12 +622,12 @@ TEST(Refusal, ClusterIpsAndHairpinsAreNamedToo) {
 TEST(Refusal, WhatIsTooLargeGoesInHalves) {
     const Cluster cluster;
     OnTwin place(net::Family::kIpv4);
-    for (std::uint64_t call = 2; call <= 3; ++call) place.twin.fail_call(call, EMSGSIZE);
+    place.twin.fail_call(2, EMSGSIZE);
     const auto outcome = place.reconcile(cluster.plan());
     ASSERT_FALSE(outcome) << "the structure alone is too large: no way";
     place.twin.fail_no_more();
     OnTwin other(net::Family::kIpv4);
-    other.twin.fail_call(2, EMSGSIZE);  // all together
+    other.twin.fail_call(3, EMSGSIZE);  // all pieces and what comes last
     other.twin.fail_call(4, EMSGSIZE);  // all pieces
     const auto halved = other.reconcile(cluster.plan());
     ASSERT_TRUE(halved) << halved.error().message;

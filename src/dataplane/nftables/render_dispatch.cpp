@@ -44,6 +44,10 @@ void render_dispatch(const StructureInput& input, std::vector<Chain>& chains) {
     chains.push_back(policy_local(input, Lane::kAddress, Lane::kAddressLocal, "policy-local"));
     chains.push_back(policy_local(input, Lane::kNodePort, Lane::kNodePortLocal, "nodeport-policy-local"));
 
+    // The policy may have changed from Cluster to Local between this packet's two look-ups.
+    const auto again = [&](Lane lane) {
+        return rule(input).in_set(dialled(lane), name_of(SetRole::kExternalLocal, lane)).comment("between two commits");
+    };
     Chain node_ports{"nodeports", std::nullopt, {}};
     node_ports.rules.push_back(
         std::move(rule(input).in_set(dialled(Lane::kNodePort), name_of(SetRole::kExternalLocal, Lane::kNodePort)))
@@ -53,6 +57,7 @@ void render_dispatch(const StructureInput& input, std::vector<Chain>& chains) {
                       .in_set(dialled(Lane::kNodePort), name_of(SetRole::kExternalCluster, Lane::kNodePort))
                       .set_mark(input.node.masquerade_mark))
             .go_to(pick_chain(Lane::kNodePort)));
+    node_ports.rules.push_back(std::move(again(Lane::kNodePort)).go_to("nodeport-policy-local"));
     chains.push_back(std::move(node_ports));
 
     Chain services{"services", std::nullopt, {}};
@@ -65,6 +70,7 @@ void render_dispatch(const StructureInput& input, std::vector<Chain>& chains) {
     masquerade_cluster_ips(input, services.rules);
     services.rules.push_back(std::move(rule(input).in_set({select::kDestination}, name_of(SetRole::kClusterIps)))
                                  .go_to(pick_chain(Lane::kAddress)));
+    services.rules.push_back(std::move(again(Lane::kAddress)).go_to("policy-local"));
     RuleBuilder to_node_port = rule(input);
     to_node_port_address(to_node_port, input);
     services.rules.push_back(std::move(to_node_port).go_to("nodeports"));

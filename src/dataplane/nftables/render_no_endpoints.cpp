@@ -39,7 +39,7 @@ void render_no_endpoints(const StructureInput& input, std::vector<kernel::nft::C
     check("untranslated-nodeports", Lane::kNodePort);
 
     // An endpoint may have its address in the service range.
-    Chain cluster_ips{"unknown-cluster-ips", std::nullopt, {}};
+    Chain cluster_ips{kUnknownClusterIps, std::nullopt, {}};
     cluster_ips.rules.push_back(std::move(rule(input).connection_is_dnat()).return_());
     cluster_ips.rules.push_back(std::move(rule(input)
                                               .in_set({select::kDestination}, name_of(SetRole::kClusterIps))
@@ -62,7 +62,7 @@ void render_no_endpoints(const StructureInput& input, std::vector<kernel::nft::C
                    BaseChain{ChainType::kFilter, hook, kFilterPriority},
                    {}};
         base.rules.push_back(std::move(rule(input).connection_is_new()).jump("untranslated"));
-        base.rules.push_back(std::move(rule(input).connection_is_new()).jump("unknown-cluster-ips"));
+        base.rules.push_back(std::move(rule(input).connection_is_new()).jump(kUnknownClusterIps));
         chains.push_back(std::move(base));
     }
 }

@@ -88,10 +88,12 @@ TEST(Render, OneService) {
 
 	chain pick-1 {
 		dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 1 map @endpoints
+		dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 1 map @endpoints
 	}
 
 	chain pick {
 		ip daddr . meta l4proto . th dport @upto-1 goto pick-1
+		dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 1 map @endpoints
 	}
 
 	chain local-pick {
@@ -145,6 +147,7 @@ TEST(Render, OneService) {
 	chain nodeports {
 		meta l4proto . th dport @nodeport-policy-local goto nodeport-policy-local
 		meta l4proto . th dport @nodeport-policy-cluster meta mark set meta mark | 0x00004000 goto nodeport-pick
+		meta l4proto . th dport @nodeport-policy-local goto nodeport-policy-local comment "between two commits"
 	}
 
 	chain services {
@@ -152,6 +155,7 @@ TEST(Render, OneService) {
 		ip daddr . meta l4proto . th dport @external-policy-cluster meta mark set meta mark | 0x00004000 goto pick
 		ip daddr @cluster-ips ip saddr != 10.0.0.0/8 meta mark set meta mark | 0x00004000 comment "masquerade"
 		ip daddr @cluster-ips goto pick
+		ip daddr . meta l4proto . th dport @external-policy-local goto policy-local comment "between two commits"
 		ip daddr @nodeport-ips goto nodeports
 	}
 
