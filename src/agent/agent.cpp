@@ -22,15 +22,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::minutes kNeighboursInterval{10};
 
-// IPv6 can be compiled in and still be switched off.
-bool family_enabled(net::Family family) {
-    if (family == net::Family::kIpv4) return true;
-    if (::access("/proc/net/if_inet6", F_OK) != 0) return false;
-    std::ifstream file("/proc/sys/net/ipv6/conf/all/disable_ipv6");
-    int disabled = 0;
-    return !(file >> disabled) || disabled != 1;
-}
-
 Result<plan::HostFacts> host_facts() {
     ASSIGN_OR_RETURN(auto addresses, kernel::route::interface_addresses());
     ASSIGN_OR_RETURN(auto gateways, kernel::route::gateways());
@@ -53,6 +44,15 @@ NodeState node_state(const api::Node& node) {
 }
 
 }  // namespace
+
+// IPv6 can be compiled in and still be switched off.
+bool family_enabled(net::Family family) {
+    if (family == net::Family::kIpv4) return true;
+    if (::access("/proc/net/if_inet6", F_OK) != 0) return false;
+    std::ifstream file("/proc/sys/net/ipv6/conf/all/disable_ipv6");
+    int disabled = 0;
+    return !(file >> disabled) || disabled != 1;
+}
 
 Agent::Agent(AgentConfig config, api::ObjectSource& source, Health& health, Metrics& metrics)
     : config_(std::move(config)),
@@ -266,8 +266,13 @@ void Agent::tell_if_synced() {
 void Agent::follow_node(const std::vector<api::Change>& changes) {
     for (const auto& change : changes) {
         if (change.key.kind != api::Kind::kNode || change.key.name != config_.node.node_name) continue;
-        health_.set_node(change.object ? node_state(*std::get<std::shared_ptr<const api::Node>>(*change.object))
-                                       : NodeState::kUnknown);
+        if (!change.object) {
+            health_.set_node(NodeState::kUnknown);
+            continue;
+        }
+        const auto& node = *std::get<std::shared_ptr<const api::Node>>(*change.object);
+        health_.set_node(node_state(node));
+        if (config_.on_node) config_.on_node(node);
     }
 }
 

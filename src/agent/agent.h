@@ -34,11 +34,16 @@ struct AgentConfig {
     ProxierConfig proxier;
     // A health-check node port of a Service cannot be listened on; on the loop's thread, so it must not wait.
     HealthCheckPorts::OnListenFailed on_health_check_port_failed = nullptr;
+    // This node's Node object came or changed; on the loop's thread. May be empty.
+    std::function<void(const api::Node&)> on_node = nullptr;
     // Null: nobody asks whether the loop moves.
     Heartbeat* heartbeat = nullptr;
     // Once, on the loop's thread, when for the first time all is programmed. May be empty.
     std::function<void()> on_first_sync;
 };
+
+// Whether this host does the family at all.
+[[nodiscard]] bool family_enabled(net::Family family);
 
 class Agent {
   public:

@@ -174,7 +174,8 @@ void add_own_flags(FlagSet& set, ProxyFlags& f) {
     set.add({"seccomp", bool_value(own.seccomp), "",
              "Refuse itself all system calls that it does not need, once it has started"});
     set.add({"remove-kube-proxy-rules", bool_value(own.remove_kube_proxy_rules), "",
-             "Once the first sync is done, remove what kube-proxy's own modes left on this host"});
+             "Once the first sync is done, remove what kube-proxy's own modes left on this host; true unless with "
+             "--manifests"});
     set.add({"manifests", string_value(own.manifests), "",
              "File or folder with Services, EndpointSlices, Nodes (YAML or JSON), instead of a cluster"});
     set.add(

@@ -141,6 +141,8 @@ Result<ProxySettings> complete(Invocation invocation, const ProxyFlags& flags, c
         if (invocation == Invocation::kGhostip && flags.healthz_emptied) resolved.healthz_bind_address.clear();
         if (invocation == Invocation::kGhostip && flags.metrics_emptied) settings.own.serve_metrics = false;
     }
+    // On a cluster's node ghostip takes kube-proxy's place; beside manifests somebody may be trying it out.
+    if (!set.changed("remove-kube-proxy-rules")) settings.own.remove_kube_proxy_rules = settings.own.manifests.empty();
     config::apply_platform_defaults(resolved);
     RETURN_IF_ERROR(apply_hostname(flags.hostname_override, resolved));
     if (const auto wrong = config::gate_errors(resolved.feature_gates); !wrong.empty())

@@ -12,6 +12,7 @@
 #include "agent/config/encode.h"
 #include "agent/config/node_settings.h"
 #include "agent/config/validate.h"
+#include "agent/config/warnings.h"
 #include "agent/conntrack_settings.h"
 #include "agent/health_pages.h"
 #include "agent/heartbeat.h"
@@ -99,13 +100,14 @@ Event port_event(const std::string& node_name, const plan::ServiceName& service,
 // The first reason to end that is not a signal.
 class FatalError {
   public:
-    explicit FatalError(agent::Agent& agent) : agent_(agent) {}
+    // Before set().
+    void watch(agent::Agent& agent) { agent_ = &agent; }
     void set(Error error) {
         {
             const std::lock_guard lock(mutex_);
             if (!error_) error_ = std::move(error);
         }
-        agent_.stop();
+        agent_->stop();
     }
     [[nodiscard]] Result<void> get() {
         const std::lock_guard lock(mutex_);
@@ -114,10 +116,21 @@ class FatalError {
     }
 
   private:
-    agent::Agent& agent_;
+    agent::Agent* agent_ = nullptr;  // constant once the agent is there
     std::mutex mutex_;
     std::optional<Error> error_;  // guarded by mutex_
 };
+
+// Whether the configuration fits the node, once that is known: told once, and an error if it cannot be meant.
+Result<void> check_node(const config::KubeProxyConfiguration& configuration, const api::Node& node) {
+    const bool dual_stack = agent::family_enabled(net::Family::kIpv6);
+    const auto found = config::mismatches(configuration, config::node_facts(configuration, node, dual_stack));
+    constexpr std::string_view kMaybe = "Kube-proxy configuration may be incomplete or incorrect";
+    for (const auto* sentences : {&found.incomplete, &found.wrong})
+        if (!sentences->empty()) log::write(log::Level::kError, kMaybe, {{"err", config::join(*sentences, "; ")}});
+    if (found.fatal) return fail("kube-proxy configuration is incorrect: {}", config::join(found.wrong, "; "));
+    return {};
+}
 
 // Serves pages at an address of the configuration. Null where nobody wants them.
 std::unique_ptr<agent::PageServer> serve(std::string what, const std::string& address, http::Routes routes,
@@ -253,8 +266,14 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
                                                      const Error& error) {
         objects->post(port_event(node_name, service, port, error));
     };
+    FatalError fatal;
+    agent_settings.on_node = [&, checked = false](const api::Node& node) mutable {
+        if (std::exchange(checked, true)) return;
+        if (auto fits = check_node(configuration, node); !fits) fatal.set(std::move(fits).error());
+    };
     ASSIGN_OR_RETURN(const auto agent,
                      agent::Agent::create(std::move(agent_settings), objects->source(), health, metrics));
+    fatal.watch(*agent);
     signals.watch([&] {
         service_manager.stopping();
         agent->stop();
@@ -266,7 +285,6 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
             return fail("{} problems in {}; all else is programmed", objects->bad_objects(), settings.own.manifests);
         return {};
     }
-    FatalError fatal(*agent);
     const auto on_hard_failure = [&](std::string what, std::string reason) -> std::function<void(const Error&)> {
         if (!configuration.bind_address_hard_fail) return nullptr;
         return [&, what = std::move(what), reason = std::move(reason)](const Error& error) {
@@ -274,9 +292,9 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
             fatal.set(error.within(what));
         };
     };
-    const auto health_server =
-        serve("healthzBindAddress", configuration.healthz_bind_address, agent::health_pages(health, metrics.kube_proxy()),
-              on_hard_failure("healthzBindAddress", "FailedToStartProxierHealthcheck"));
+    const auto health_server = serve("healthzBindAddress", configuration.healthz_bind_address,
+                                     agent::health_pages(health, metrics.kube_proxy()),
+                                     on_hard_failure("healthzBindAddress", "FailedToStartProxierHealthcheck"));
     const auto metrics_server = serve("metricsBindAddress", metrics_address, agent::metrics_pages(pages, metrics),
                                       on_hard_failure("metricsBindAddress", "FailedToStartMetricServer"));
     FileStop file(std::move(settings.file_watch), [&] { agent->stop(); });

@@ -118,7 +118,10 @@ Row measure(const std::string& binary, Size size) {
     const auto server = must(ApiServer::open());
     Cluster cluster(*server, size);
     static_cast<void>(server->encode_all());  // the server's work is not what is measured
-    const auto proxy = must(RunningProxy::start(where, binary, {"--master", server->url()}));
+    const auto proxy = must(
+        RunningProxy::start(where, binary,
+                            {"--master", server->url(), "--proxy-mode", "nftables", "--conntrack-max-per-core", "0",
+                             "--conntrack-min", "0", "--healthz-bind-address", "", "--metrics-bind-address", ""}));
     row.start = must(proxy->wait_in_sync());
     std::this_thread::sleep_for(std::chrono::milliseconds(1000));
     row.resident_mib = proxy->resident_mib();

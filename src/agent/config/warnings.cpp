@@ -37,6 +37,28 @@ bool bound_to(const std::string& address, net::Family family) {
 
 }  // namespace
 
+NodeFacts node_facts(const KubeProxyConfiguration& config, const api::Node& node, bool dual_stack) {
+    NodeFacts facts;
+    facts.dual_stack = dual_stack;
+    if (config.detect_local_mode == "NodeCIDR") facts.pod_cidrs = node.pod_cidrs;
+    // InternalIPs before ExternalIPs; the first is the node's, and the first of the other family.
+    std::vector<net::IpAddress> own;
+    for (const auto type : {api::NodeAddressType::kInternalIp, api::NodeAddressType::kExternalIp})
+        for (const auto& address : node.addresses)
+            if (address.type == type && std::none_of(own.begin(), own.end(), [&](const auto& known) {
+                    return known.family() == address.address.family();
+                }))
+                own.push_back(address.address);
+    if (!own.empty()) facts.primary = own.front().family();
+    if (const auto bound = net::IpAddress::parse_lenient(config.bind_address); bound && !bound->is_unspecified())
+        facts.primary = bound->family();
+    if (config.node_port_addresses == std::vector<std::string>{"primary"})
+        for (const auto& address : own) facts.node_port_addresses.push_back(net::Prefix::host(address));
+    else
+        facts.node_port_addresses = ranges_of(config.node_port_addresses);
+    return facts;
+}
+
 Mismatch mismatches(const KubeProxyConfiguration& config, const NodeFacts& node) {
     Mismatch found;
     const auto other = node.primary == net::Family::kIpv4 ? net::Family::kIpv6 : net::Family::kIpv4;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "agent/config/configuration.h"
+#include "api/objects.h"
 #include "net/address.h"
 #include "net/prefix.h"
 
@@ -17,6 +18,9 @@ struct NodeFacts {
     // nodePortAddresses, the word `primary` replaced by the addresses that it stands for.
     std::vector<net::Prefix> node_port_addresses;
 };
+
+// What a Node object says; the node's addresses are those that node ports on `primary` are for.
+[[nodiscard]] NodeFacts node_facts(const KubeProxyConfiguration& config, const api::Node& node, bool dual_stack);
 
 struct Mismatch {
     std::vector<std::string> incomplete;  // node ports that are open where nobody may have wanted it
