@@ -175,23 +175,25 @@ Result<void> Agent::run() {
         note_waiting(most);
         changes = queue_.take(most).changes;
         note_working();
-        const auto start = Clock::now();
         read_inbox();
         const bool syncs = !changes.empty() || addresses_changed_;
         if (syncs) static_cast<void>(sync(changes));
         tick();
-        pace(start, syncs);
+        pace(syncs);
     }
     return {};
 }
 
 // What comes while this waits is one change when it is over: the queue keeps the latest state of each object.
-void Agent::pace(Time since, bool synced) {
+void Agent::pace(bool synced) {
     constexpr std::chrono::milliseconds kLongest{1000};
-    const auto now_committed = transactions();
-    const auto due = std::min<std::chrono::milliseconds>(config_.time_per_commit * (now_committed - paced_), kLongest);
-    paced_ = now_committed;
-    auto left = since + due - Clock::now();
+    constexpr int kBurst = 10;  // transactions that need not wait for their turn after a quiet time
+    const auto now = Clock::now();
+    const auto committed = transactions();
+    paid_until_ = std::max(paid_until_, now - kBurst * config_.time_per_commit) +
+                  config_.time_per_commit * static_cast<int>(committed - paced_);
+    paced_ = committed;
+    auto left = std::min<Clock::duration>(paid_until_ - now, kLongest);
     if (synced) left = std::max<Clock::duration>(left, config_.min_sync_period);
     if (left.count() <= 0) return;
     const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);

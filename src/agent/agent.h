@@ -87,7 +87,7 @@ class Agent {
     void note_working();
     void read_inbox();
     void tick();
-    void pace(Time since, bool synced);
+    void pace(bool synced);
     [[nodiscard]] std::chrono::milliseconds until_due() const;
     [[nodiscard]] std::uint32_t transactions() const;
 
@@ -103,12 +103,13 @@ class Agent {
     Health& health_;
     Metrics& metrics_;
     api::ChangeQueue queue_;
-    HealthCheckPorts health_check_ports_;                 // owned by the loop's thread
-    std::vector<std::unique_ptr<Proxier>> proxiers_;      // owned by the loop's thread
-    std::vector<std::string> neighbours_told_;            // owned by the loop's thread
-    Time neighbours_at_ = Time::max();                    // owned by the loop's thread: when to look at them next
-    bool synced_once_ = false;                            // owned by the loop's thread
-    std::uint32_t paced_ = 0;                             // owned by the loop's thread: transactions that were paid for
+    HealthCheckPorts health_check_ports_;             // owned by the loop's thread
+    std::vector<std::unique_ptr<Proxier>> proxiers_;  // owned by the loop's thread
+    std::vector<std::string> neighbours_told_;        // owned by the loop's thread
+    Time neighbours_at_ = Time::max();                // owned by the loop's thread: when to look at them next
+    bool synced_once_ = false;                        // owned by the loop's thread
+    Time paid_until_{};        // owned by the loop's thread: when transactions so far have had their time
+    std::uint32_t paced_ = 0;  // owned by the loop's thread: transactions that were paid for
     std::unique_ptr<dataplane::DriftWatch> drift_watch_;  // null: none; set before its thread starts
 
     std::mutex mutex_;

@@ -189,7 +189,7 @@ TEST_F(Settings, EndTheProgramAsKubeProxyDoes) {
     EXPECT_EQ(got.err, "Error: \"kube-proxy\" does not take any arguments, got [\"x\"]\n");
     got = kube({"--bind-address=", "--feature-gates=Nope=true"});
     EXPECT_EQ(got.code, kFailed);
-    EXPECT_THAT(got.err, HasSubstr("command failed err=\"failed complete: unrecognized feature gate: Nope\""));
+    EXPECT_THAT(got.err, HasSubstr("\"command failed\" err=\"failed complete: unrecognized feature gate: Nope\""));
     got = kube({"--logging-format=xml"});
     EXPECT_EQ(got.code, kFailed);
     EXPECT_THAT(got.err, HasSubstr("initialize logging: logging.format: Invalid value: \\\"xml\\\": Unsupported"));
@@ -198,7 +198,7 @@ TEST_F(Settings, EndTheProgramAsKubeProxyDoes) {
     EXPECT_THAT(got.err, HasSubstr("failed validate: KubeProxyConfiguration.MetricsBindAddress: Invalid value"));
     got = kube({});
     EXPECT_EQ(got.code, kFailed);
-    EXPECT_THAT(got.err, HasSubstr("Error running ProxyServer err=\"mode iptables does not exist yet"));
+    EXPECT_THAT(got.err, HasSubstr("\"Error running ProxyServer\" err=\"mode iptables does not exist yet"));
 }
 
 TEST_F(Settings, EndTheProgramAsGhostipDoes) {

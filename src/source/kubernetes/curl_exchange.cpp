@@ -76,7 +76,9 @@ Result<void> CurlExchange::open(const CurlSettings& settings, Identity identity,
     set(CURLOPT_MAXAGE_CONN, kIdleSeconds);
     // One connection for all, as soon as it is known whether it can carry them.
     set(CURLOPT_HTTP_VERSION, static_cast<long>(settings.http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
-    set(CURLOPT_PIPEWAIT, settings.http2 ? 1L : 0L);
+    // Without TLS nobody offers HTTP/2.
+    shares = shares && settings.http2 && settings.config.server.is_https();
+    set(CURLOPT_PIPEWAIT, shares ? 1L : 0L);
     // The API server never redirects what is asked here; who does must not get our credentials.
     set(CURLOPT_FOLLOWLOCATION, 0L);
     set_target(settings);
@@ -187,6 +189,11 @@ CurlExchange::Time::duration CurlExchange::in_handshake(Time now) {
     if (secured != 0) return {};
     if (!connected_at_ && std::any_of(sockets_.begin(), sockets_.end(), is_connected)) connected_at_ = now;
     return connected_at_ ? now - *connected_at_ : Time::duration::zero();
+}
+
+void CurlExchange::go_alone() {
+    shares = false;
+    set(CURLOPT_PIPEWAIT, 0L);
 }
 
 bool CurlExchange::is_http1() const {

@@ -60,13 +60,18 @@ class CurlExchange {
     // libcurl has one limit for both and does not say when the first is done.
     [[nodiscard]] Time::duration in_handshake(Time now);
     [[nodiscard]] bool is_http1() const;
+    // Waits for a connection that others opened, because it may carry many requests.
+    [[nodiscard]] bool waits_for_others() const { return easy_ && shares && sockets_.empty() && !head_told_; }
+    // It has a connection of its own from now on. Not while the handle is in a multi handle.
+    void go_alone();
 
     // For the transport's deadlines.
     Credentials::Ticket ticket = 0;
     Time queued_at{};  // by the clock of the rate limit, as due
     Time due{};
-    Time opened_at{};  // given to libcurl
-    Time heard_at{};   // the last that came from the server, or opened_at
+    Time opened_at{};    // given to libcurl
+    Time heard_at{};     // the last that came from the server, or opened_at
+    bool shares = true;  // before open(): waits until it is known whether a connection under way can be shared
 
   private:
     struct EasyDeleter {

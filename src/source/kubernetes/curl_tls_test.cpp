@@ -1,4 +1,7 @@
 // Trust, names, client certificates; HTTP/2.
+#include <algorithm>
+#include <array>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -49,6 +52,30 @@ TEST_F(CurlTls, TrustsTheAuthorityThatIsGiven) {
     EXPECT_FALSE(answer.error) << answer.message();
     EXPECT_THAT(answer.body, HasSubstr("GET /x HTTP/1.1\r\n"));
     EXPECT_THAT(answer.body, HasSubstr("\r\nAuthorization: Bearer abc\r\n"));
+}
+
+// Requests that are sent together wait for a connection that might be shared; with HTTP/1.1 it cannot be, and a watch
+// does not end.
+TEST_F(CurlTls, WatchesBesideEachOtherWithoutHttp2) {
+    const auto hold_open = [](TestConnection& connection) {
+        static_cast<void>(connection.read_request());
+        connection.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+        connection.wait_closed();
+    };
+    TestServer secured(hold_open, tls());
+    TestServer plain(hold_open);
+    for (TestServer* server : {&secured, &plain}) {
+        Client asking = client(*server);
+        std::array<Answer, 4> watches;
+        for (auto& watch : watches) std::ignore = asking.watch("/", watch);
+        EXPECT_TRUE(asking.run_until([&] {
+            return std::all_of(watches.begin(), watches.end(), [](const auto& watch) { return watch.body == "x"; });
+        })) << server->url();
+        EXPECT_EQ(server->connections(), 4);
+        Answer late;
+        std::ignore = asking.watch("/", late);
+        EXPECT_TRUE(asking.run_until([&] { return late.body == "x"; }));
+    }
 }
 
 TEST_F(CurlTls, RefusesStrangersAndOtherNames) {

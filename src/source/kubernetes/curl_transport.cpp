@@ -169,6 +169,7 @@ void CurlTransport::run_for(std::chrono::milliseconds limit) {
         int running = 0;
         ::curl_multi_perform(multi_.get(), &running);
         finish_done();
+        if (saw_http1_) stop_sharing();
         give_up_overdue();
         sweep();
         const auto now = std::chrono::steady_clock::now();
@@ -204,6 +205,7 @@ void CurlTransport::start(CurlExchange& exchange, Identity identity) {
     auto roots = authority();
     if (!roots) return end(exchange, TransportError{Kind::kTls, config_.server.text() + ": " + roots.error().message});
     use_certificate(identity.certificate);
+    exchange.shares = !saw_http1_;
     const auto opened = exchange.open(settings_, std::move(identity), *roots,
                                       [this](CurlExchange& told, const ResponseHead& head) { on_head(told, head); });
     if (!opened)
@@ -247,6 +249,17 @@ void CurlTransport::drop_connections(std::string_view why) {
     Multi fresh = new_multi();
     const std::lock_guard lock(multi_mutex_);
     if (fresh) std::swap(multi_, fresh);
+}
+
+// The server speaks HTTP/1.1: each request needs a connection of its own. libcurl 7.88 lets only one of those that wait
+// for a shared one go on when it learns that, and the next when a request ends; a watch does not.
+void CurlTransport::stop_sharing() {
+    for (CurlExchange* exchange : all()) {
+        if (!exchange->waits_for_others()) continue;
+        ::curl_multi_remove_handle(multi_.get(), exchange->easy());
+        exchange->go_alone();
+        ::curl_multi_add_handle(multi_.get(), exchange->easy());
+    }
 }
 
 void CurlTransport::finish_done() {

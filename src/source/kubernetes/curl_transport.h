@@ -62,6 +62,7 @@ class CurlTransport : public Transport {
     void start_ready();
     void start(CurlExchange& exchange, Identity identity);
     void finish_done();
+    void stop_sharing();
     void give_up_overdue();
     void check_certificate();
     void use_certificate(const ClientCertificate& certificate);
