@@ -110,6 +110,7 @@ int report(Invocation invocation, std::string_view step, const Error& error) {
 }  // namespace
 
 int proxy(Invocation invocation, const std::vector<std::string>& words) {
+    if (invocation == Invocation::kKubeProxy) log::configure(log::Format::kKlogText, 0);
     ProxyFlags flags;
     FlagSet set = proxy_flag_set(flags);
     const auto parsed = set.parse(words);

@@ -1,5 +1,5 @@
-// A node on which the real `ghostip proxy` runs and follows a folder of manifests, or an API server. It can be ended in any way, and its
-// rules stay behind.
+// A node on which the real `ghostip proxy` runs and follows a folder of manifests, or an API server. It can be ended in
+// any way, and its rules stay behind.
 #pragma once
 
 #include <chrono>
