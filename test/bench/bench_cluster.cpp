@@ -1,12 +1,14 @@
-// What following an API server costs: bench_cluster BINARY [--quick]
+// What following an API server costs: bench_cluster BINARY [--quick | --soak [SECONDS]]
 //
 // For each size, in a network namespace of its own, against an API server in this process (test/kubernetes):
 //   start      process start to all rules in place, processor time and memory
 //   change     one endpoint replaced at the server: from there until the kernel tells that it is committed
 //   stream     1,000 such changes at 100 a second: processor time of the agent, and the same delay under it
 // and in the same run, as the limit: what the committing alone costs is in bench_sync's "one endpoint".
+// --soak: 10,000 x 5 under 100 changes a second for two minutes, memory and delay every ten seconds.
 // kube-proxy's figures for the same work stand in docs/benchmarks.md. No figure is a failure.
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <random>
@@ -31,6 +33,8 @@ constexpr int kChanges = 500;
 constexpr std::chrono::milliseconds kPause{15};
 constexpr int kStream = 1000;
 constexpr std::chrono::microseconds kStreamPause{10'000};
+constexpr int kASecond = 100;
+constexpr int kSoakSeconds = 120;
 
 struct Row {
     Size size;
@@ -110,6 +114,49 @@ class Cluster {
     int next_ = 0;
 };
 
+std::unique_ptr<RunningProxy> start_proxy(const testnet::Namespace& where, const std::string& binary,
+                                          const ApiServer& server) {
+    // The machine's conntrack is not ours to size.
+    return must(
+        RunningProxy::start(where, binary,
+                            {"--master", server.url(), "--proxy-mode", "nftables", "--conntrack-max-per-core", "0",
+                             "--conntrack-min", "0", "--healthz-bind-address", "", "--metrics-bind-address", ""}));
+}
+
+// Changes at an even pace; the delay of each until the kernel has it.
+template <typename EachSecond>
+std::vector<double> stream_changes(Cluster& cluster, Commits& commits, int count, const EachSecond& each_second) {
+    std::vector<double> delays;
+    const auto begin = Clock::now();
+    for (int i = 0; i < count; ++i) {
+        std::this_thread::sleep_until(begin + i * kStreamPause);
+        const auto put_at = Clock::now();
+        cluster.change();
+        if (commits.wait()) delays.push_back(milliseconds_since(put_at));
+        if ((i + 1) % kASecond == 0) each_second((i + 1) / kASecond, delays);
+    }
+    return delays;
+}
+
+void soak(const std::string& binary, int seconds) {
+    const auto where = must(testnet::Namespace::create());
+    const auto inside = where.enter();
+    const auto server = must(ApiServer::open());
+    Cluster cluster(*server, {10'000, 5});
+    static_cast<void>(server->encode_all());
+    const auto proxy = start_proxy(where, binary, *server);
+    static_cast<void>(must(proxy->wait_in_sync()));
+    Commits commits;
+    fmt::print("s | resident MiB | CPU s | delay p50 / p99 ms\n---|---|---|---\n");
+    static_cast<void>(stream_changes(cluster, commits, seconds * kASecond, [&](int second, auto& delays) {
+        if (second % 10 != 0) return;
+        fmt::print("{} | {:.1f} | {:.2f} | {:.2f} / {:.2f}\n", second, proxy->resident_mib(), proxy->cpu_seconds(),
+                   median(delays), percentile(delays, 0.99));
+        std::fflush(stdout);
+        delays.clear();
+    }));
+}
+
 Row measure(const std::string& binary, Size size) {
     fmt::print(stderr, "measuring {} ...\n", size.text());
     Row row;
@@ -119,10 +166,7 @@ Row measure(const std::string& binary, Size size) {
     const auto server = must(ApiServer::open());
     Cluster cluster(*server, size);
     static_cast<void>(server->encode_all());  // the server's work is not what is measured
-    const auto proxy = must(
-        RunningProxy::start(where, binary,
-                            {"--master", server->url(), "--proxy-mode", "nftables", "--conntrack-max-per-core", "0",
-                             "--conntrack-min", "0", "--healthz-bind-address", "", "--metrics-bind-address", ""}));
+    const auto proxy = start_proxy(where, binary, *server);
     row.start = must(proxy->wait_in_sync());
     std::this_thread::sleep_for(std::chrono::milliseconds(1000));
     row.resident_mib = proxy->resident_mib();
@@ -137,19 +181,17 @@ Row measure(const std::string& binary, Size size) {
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
     const auto cpu = proxy->cpu_seconds();
-    const auto begin = Clock::now();
-    for (int i = 0; i < kStream; ++i) {
-        std::this_thread::sleep_until(begin + i * kStreamPause);
-        const auto put_at = Clock::now();
-        cluster.change();
-        if (commits.wait()) row.stream.push_back(milliseconds_since(put_at));
-    }
+    row.stream = stream_changes(cluster, commits, kStream, [](int, const auto&) {});
     row.stream_cpu_seconds = proxy->cpu_seconds() - cpu;
     return row;
 }
 
 int run(int argc, char** argv) {
     const std::string binary = argv[1];
+    if (argc > 2 && std::string(argv[2]) == "--soak") {
+        soak(binary, argc > 3 ? std::atoi(argv[3]) : kSoakSeconds);
+        return 0;
+    }
     const bool quick = argc > 2 && std::string(argv[2]) == "--quick";
     std::vector<Size> sizes{{1000, 10}};
     if (!quick) sizes.insert(sizes.end(), {{10'000, 5}, {30'000, 2}});
@@ -172,7 +214,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
     if (argc < 2) {
-        fmt::print(stderr, "usage: bench_cluster BINARY [--quick]\n");
+        fmt::print(stderr, "usage: bench_cluster BINARY [--quick | --soak [SECONDS]]\n");
         return 2;
     }
     return ghostip::bench::run(argc, argv);

@@ -17,6 +17,8 @@ headline() { printf '\n## %s\n\n' "$1"; }
 headline "A node's Services"
 "$build/bin/bench_sync" "$build/bin/ghostip" --results "$build/benchmarks.csv" "${quick[@]}"
 python3 "$here/plot.py" "$build/benchmarks.csv" "$picture"
+headline "A cluster's API server"
+"$build/bin/bench_cluster" "$build/bin/ghostip" "${quick[@]}"
 headline "Connections"
 "$build/bin/bench_connect" "$build/bin/ghostip" "${quick[@]}"
 headline "Other programs' rules"
