@@ -71,7 +71,8 @@ Result<pid_t> spawn(const Program& program, int in, int out, int err) {
     ::posix_spawnattr_setpgroup(&attributes, 0);
     ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
     const auto argv = pointers(program.argv);
-    const auto environment = pointers(program.environment.value_or(std::vector<std::string>()));
+    std::vector<char*> environment;
+    if (program.environment) environment = pointers(*program.environment);
     pid_t pid = -1;
     const int code = ::posix_spawnp(&pid, argv[0], &actions, &attributes, argv.data(),
                                     program.environment ? environment.data() : environ);
