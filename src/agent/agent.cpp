@@ -134,16 +134,14 @@ void Agent::stop() {
     queue_.wake();
 }
 
+// They stay in the queue until all is there: it keeps the latest state of each object, however long that takes.
 std::vector<api::Change> Agent::wait_for_first_list() {
-    std::vector<api::Change> changes;
+    constexpr std::chrono::seconds kLook{1};
     while (!stop_) {
-        note_waiting(std::chrono::seconds(1));
-        auto batch = queue_.take(std::chrono::seconds(1));
-        changes.insert(changes.end(), std::make_move_iterator(batch.changes.begin()),
-                       std::make_move_iterator(batch.changes.end()));
-        if (batch.synced) break;
+        note_waiting(kLook);
+        if (queue_.wait_synced(kLook)) return queue_.take(std::chrono::milliseconds(0)).changes;
     }
-    return changes;
+    return {};
 }
 
 Result<void> Agent::run_once() {
@@ -198,6 +196,7 @@ void Agent::pace(bool synced) {
     if (left.count() <= 0) return;
     const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
     const timespec pause{seconds.count(), (left - seconds).count()};
+    note_waiting(std::chrono::ceil<std::chrono::milliseconds>(left));
     pollfd stop{stop_event_.get(), POLLIN, 0};
     ::ppoll(&stop, 1, &pause, nullptr);
 }
@@ -250,6 +249,7 @@ Result<void> Agent::sync(const std::vector<api::Change>& changes) {
         }
     }
     follow_node(changes);
+    if (stop_) return {};  // the configuration cannot be meant for this node: nothing is written
     std::optional<Error> first_error;
     for (auto& proxier : proxiers_) {
         const auto result = proxier->sync(changes, host ? &*host : nullptr, Clock::now());
@@ -354,10 +354,11 @@ void Agent::watch_addresses() {
         log::warning("{}; changes of this node's addresses are not followed", watch.error().message);
         return;
     }
-    while (watch->wait(stop_event_.get())) {
+    // What changed since they were first asked for, before anybody watched, is told by nobody.
+    do {
         addresses_changed_ = true;
         queue_.wake();
-    }
+    } while (watch->wait(stop_event_.get()));
 }
 
 void Agent::watch_drift() {

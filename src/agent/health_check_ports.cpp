@@ -123,7 +123,9 @@ HealthCheckPorts::Time HealthCheckPorts::due() const { return failed_.empty() ? 
 void HealthCheckPorts::tick(Time now) {
     if (now < due()) return;
     retry_at_ = Time::max();
-    for (const auto& key : std::set<Key>(failed_)) settle(key, now);
+    // What was taken and is not in the kernel yet waits for that.
+    for (const auto& key : std::set<Key>(failed_))
+        if (!changed_.contains(key)) settle(key, now);
 }
 
 std::size_t HealthCheckPorts::open(net::Family family) const {

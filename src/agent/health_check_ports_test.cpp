@@ -143,6 +143,20 @@ TEST(HealthCheckPorts, APortThatIsTakenIsTriedAgain) {
     EXPECT_EQ(scene.failures.size(), 2U);
 }
 
+// It goes while it waits to be tried again, and the kernel does not take the change for a while.
+TEST(HealthCheckPorts, OneThatCouldNotListenGoes) {
+    Scene scene;
+    const auto taken = any_port();
+    scene.settled(change("web", HealthCheck{taken.port, 1}));
+    ASSERT_THAT(scene.failures, ::testing::SizeIs(1));
+    scene.ports.take(Family::kIpv4, change("web", std::nullopt));
+    scene.ports.tick(kStart + HealthCheckPorts::kRetry);
+    scene.ports.settle(Family::kIpv4, kStart + HealthCheckPorts::kRetry + 1s);
+    scene.ports.tick(kStart + 3 * HealthCheckPorts::kRetry);
+    EXPECT_EQ(scene.ports.open(Family::kIpv4), 0U);
+    EXPECT_THAT(scene.failures, ::testing::SizeIs(1));
+}
+
 TEST(HealthCheckPorts, ListenWhereNodePortsAre) {
     Scene scene;
     auto elsewhere = listen_tcp("127.0.0.2", 0);

@@ -22,6 +22,13 @@ void ChangeQueue::wake() {
     ready_.notify_one();
 }
 
+bool ChangeQueue::wait_synced(std::chrono::milliseconds timeout) {
+    std::unique_lock lock(mutex_);
+    ready_.wait_for(lock, timeout, [this] { return woken_ || synced_; });
+    woken_ = false;
+    return synced_;
+}
+
 Batch ChangeQueue::take(std::chrono::milliseconds timeout) {
     std::unique_lock lock(mutex_);
     ready_.wait_for(lock, timeout, [this] { return woken_ || !pending_.empty(); });

@@ -29,6 +29,10 @@ class ChangeQueue {
     // Wakes the consumer with an empty batch, for example to let it stop.
     void wake();
 
+    // Waits until the source has handed over all that existed when it started (or wake() was called, or the time is
+    // over) and takes nothing. Whether it has.
+    [[nodiscard]] bool wait_synced(std::chrono::milliseconds timeout);
+
     // Waits until there is something (or wake() was called, or the time is over) and takes all of it.
     [[nodiscard]] Batch take(std::chrono::milliseconds timeout);
 

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cerrno>
 #include <charconv>
+#include <climits>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -65,18 +66,20 @@ int verbosity_of(const Location& location) {
     return everywhere;
 }
 
-// A reader that has stopped reading costs us its lines, never more than a moment.
+// A reader that has stopped reading costs us its lines, never more than a moment. A pipe that is writable has room for
+// PIPE_BUF bytes; more could block.
 void write_all(int fd, std::string_view text) {
     constexpr int kPatienceMilliseconds = 100;
     while (!text.empty()) {
-        const auto written = ::write(fd, text.data(), text.size());
-        if (written > 0) {
-            text.remove_prefix(static_cast<std::size_t>(written));
-            continue;
-        }
-        if (errno == EINTR) continue;
         pollfd room{fd, POLLOUT, 0};
-        if (errno != EAGAIN || ::poll(&room, 1, kPatienceMilliseconds) != 1) return;
+        const int ready = ::poll(&room, 1, kPatienceMilliseconds);
+        if (ready < 0 && errno == EINTR) continue;
+        if (ready != 1) return;
+        const auto written = ::write(fd, text.data(), std::min<std::size_t>(text.size(), PIPE_BUF));
+        if (written > 0)
+            text.remove_prefix(static_cast<std::size_t>(written));
+        else if (errno != EINTR && errno != EAGAIN)
+            return;
     }
 }
 

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdlib>
 #include <utility>
 
 #include "base/log.h"
@@ -20,8 +21,10 @@ namespace {
 constexpr double kPercent = 100;
 
 kubernetes::ReflectorOptions reflector_options(const OwnSettings& own,
-                                               const agent::config::ClientConnection& connection) {
+                                               const agent::config::ClientConnection& connection,
+                                               bool streaming_lists) {
     kubernetes::ReflectorOptions options;
+    options.streaming_lists = streaming_lists;
     options.accept =
         !connection.accept_content_types.empty() ? connection.accept_content_types : connection.content_type + ", */*";
     options.stall_limit = duration_cast<seconds>(own.watch_stall_limit);
@@ -31,15 +34,25 @@ kubernetes::ReflectorOptions reflector_options(const OwnSettings& own,
     return options;
 }
 
+// The gate of Kubernetes' Go client, which its environment variable overrules.
+bool streaming_lists(const agent::config::GateSettings& gates) {
+    const char* told = std::getenv("KUBE_FEATURE_WatchListClient");
+    const std::string_view word = told == nullptr ? "" : told;
+    if (word == "true" || word == "1") return true;
+    if (word == "false" || word == "0") return false;
+    return agent::config::gate_enabled(gates, "WatchListClient");
+}
+
 kubernetes::EventReporter reporter() {
     std::array<char, 256> host{};
     static_cast<void>(::gethostname(host.data(), host.size() - 1));
     return {"kube-proxy", std::string("kube-proxy-") + host.data()};
 }
 
-agent::WatchState watch_state(std::string resource, const kubernetes::ReflectorStats& stats) {
+// What was never heard from is as old as this process.
+agent::WatchState watch_state(std::string resource, const kubernetes::ReflectorStats& stats, double since_start) {
     return {.resource = std::move(resource),
-            .age_seconds = stats.watch_age_seconds.value_or(0),
+            .age_seconds = stats.watch_age_seconds.value_or(since_start),
             .relists = stats.relists,
             .restarts = stats.watch_restarts,
             .stalls = stats.stalls,
@@ -79,6 +92,7 @@ ObjectSource::ObjectSource(const ProxySettings& settings, agent::Metrics& metric
     : manifests_(settings.own.manifests),
       own_(settings.own),
       connection_(settings.configuration.client_connection),
+      streaming_lists_(streaming_lists(settings.configuration.feature_gates)),
       version_(settings.version),
       metrics_(metrics) {}
 
@@ -125,7 +139,8 @@ Result<void> ObjectSource::open_cluster() {
     options.observer = observer_.get();
     ASSIGN_OR_RETURN(auto transport, kubernetes::CurlTransport::create(*client_, std::move(options)));
     auto cluster = std::make_unique<kubernetes::KubernetesSource>(
-        kubernetes::KubernetesSourceOptions{node_name_, reflector_options(own_, connection_), reporter()},
+        kubernetes::KubernetesSourceOptions{node_name_, reflector_options(own_, connection_, streaming_lists_),
+                                            reporter()},
         std::move(transport), [](log::Level level, const std::string& text) { log::write(level, text); },
         [](const kubernetes::HeldRemoval&) {});  // the log and ghostip_held_removals_total tell
     cluster_ = cluster.get();
@@ -136,8 +151,10 @@ Result<void> ObjectSource::open_cluster() {
 
 std::vector<agent::WatchState> ObjectSource::watch_states() const {
     const auto stats = cluster_->stats();
-    return {watch_state("nodes", stats.nodes), watch_state("services", stats.services),
-            watch_state("endpointslices", stats.endpoint_slices), watch_state("servicecidrs", stats.service_cidrs)};
+    const auto age = std::chrono::duration<double>(std::chrono::steady_clock::now() - opened_at_).count();
+    return {watch_state("nodes", stats.nodes, age), watch_state("services", stats.services, age),
+            watch_state("endpointslices", stats.endpoint_slices, age),
+            watch_state("servicecidrs", stats.service_cidrs, age)};
 }
 
 void ObjectSource::post(kubernetes::Event event) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,7 +50,9 @@ class ObjectSource {
     const std::string manifests_;
     const OwnSettings own_;
     const agent::config::ClientConnection connection_;
+    const bool streaming_lists_;
     const std::string version_;
+    const std::chrono::steady_clock::time_point opened_at_ = std::chrono::steady_clock::now();
     agent::Metrics& metrics_;
     std::optional<source::kubernetes::ClientConfig> client_;  // none: manifests
     std::string node_name_;

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <charconv>
 #include <chrono>
+#include <csignal>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -97,17 +98,26 @@ Event port_event(const std::string& node_name, const plan::ServiceName& service,
                         error.message)};
 }
 
-// The first reason to end that is not a signal.
-class FatalError {
+// Ends the agent while there is one, and keeps the first reason that is not a signal. Any thread.
+class Ending {
   public:
-    // Before set().
-    void watch(agent::Agent& agent) { agent_ = &agent; }
+    // While the result lives, this agent is the one to end.
+    [[nodiscard]] auto of(agent::Agent& agent) {
+        point_at(&agent);
+        struct Release {
+            Ending* ending;
+            void operator()(agent::Agent* /*agent*/) const { ending->point_at(nullptr); }
+        };
+        return std::unique_ptr<agent::Agent, Release>(&agent, Release{this});
+    }
+    void stop() {
+        const std::lock_guard lock(mutex_);
+        if (agent_ != nullptr) agent_->stop();
+    }
     void set(Error error) {
-        {
-            const std::lock_guard lock(mutex_);
-            if (!error_) error_ = std::move(error);
-        }
-        agent_->stop();
+        const std::lock_guard lock(mutex_);
+        if (!error_) error_ = std::move(error);
+        if (agent_ != nullptr) agent_->stop();
     }
     [[nodiscard]] Result<void> get() {
         const std::lock_guard lock(mutex_);
@@ -116,9 +126,14 @@ class FatalError {
     }
 
   private:
-    agent::Agent* agent_ = nullptr;  // constant once the agent is there
+    void point_at(agent::Agent* agent) {
+        const std::lock_guard lock(mutex_);
+        agent_ = agent;
+    }
+
     std::mutex mutex_;
-    std::optional<Error> error_;  // guarded by mutex_
+    agent::Agent* agent_ = nullptr;  // guarded by mutex_
+    std::optional<Error> error_;     // guarded by mutex_
 };
 
 // Whether the configuration fits the node, once that is known: told once, and an error if it cannot be meant.
@@ -233,10 +248,15 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     describe_build(settings, metrics);
     ASSIGN_OR_RETURN(const auto objects, ObjectSource::create(settings, metrics));
 
+    ::signal(SIGPIPE, SIG_IGN);  // who is gone is told by an error
     // Still one thread and all privileges: what needs them comes first.
     std::unique_ptr<agent::Leftovers> leftovers;
     if (settings.own.remove_kube_proxy_rules && !once) {
-        ASSIGN_OR_RETURN(leftovers, agent::Leftovers::prepare());
+        auto prepared = agent::Leftovers::prepare();
+        if (prepared)
+            leftovers = std::move(*prepared);
+        else
+            log::warning("{}; what kube-proxy left stays", prepared.error().message);
     }
     if (objects->is_cluster()) prepare_host(configuration);
     agent::Privileges privileges{plan.mode->name};
@@ -246,6 +266,7 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     const auto service_manager = ServiceManager::from_environment();
     agent::drop_privileges(privileges);
 
+    Ending ending;
     StopSignals signals;
     agent::Heartbeat heartbeat;
     agent::WatchdogPings pings(service_manager, heartbeat);
@@ -266,17 +287,16 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
                                                      const Error& error) {
         objects->post(port_event(node_name, service, port, error));
     };
-    FatalError fatal;
     agent_settings.on_node = [&, checked = false](const api::Node& node) mutable {
         if (std::exchange(checked, true)) return;
-        if (auto fits = check_node(configuration, node); !fits) fatal.set(std::move(fits).error());
+        if (auto fits = check_node(configuration, node); !fits) ending.set(std::move(fits).error());
     };
     ASSIGN_OR_RETURN(const auto agent,
                      agent::Agent::create(std::move(agent_settings), objects->source(), health, metrics));
-    fatal.watch(*agent);
+    const auto ended_by = ending.of(*agent);
     signals.watch([&] {
+        ending.stop();
         service_manager.stopping();
-        agent->stop();
     });
 
     if (once) {
@@ -289,7 +309,7 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
         if (!configuration.bind_address_hard_fail) return nullptr;
         return [&, what = std::move(what), reason = std::move(reason)](const Error& error) {
             objects->post(node_event(*objects, Event::Type::kWarning, reason, error.message));
-            fatal.set(error.within(what));
+            ending.set(error.within(what));
         };
     };
     const auto health_server = serve("healthzBindAddress", configuration.healthz_bind_address,
@@ -297,10 +317,10 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
                                      on_hard_failure("healthzBindAddress", "FailedToStartProxierHealthcheck"));
     const auto metrics_server = serve("metricsBindAddress", metrics_address, agent::metrics_pages(pages, metrics),
                                       on_hard_failure("metricsBindAddress", "FailedToStartMetricServer"));
-    FileStop file(std::move(settings.file_watch), [&] { agent->stop(); });
+    FileStop file(std::move(settings.file_watch), [&] { ending.stop(); });
     objects->post(node_event(*objects, Event::Type::kNormal, "Starting"));
     RETURN_IF_ERROR(agent->run());
-    RETURN_IF_ERROR(fatal.get());
+    RETURN_IF_ERROR(ending.get());
     return file.end();
 }
 

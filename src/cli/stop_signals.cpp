@@ -28,6 +28,7 @@ StopSignals::StopSignals() {
 
 StopSignals::~StopSignals() {
     if (!thread_.joinable()) return;
+    ended_ = true;
     pthread_kill(thread_.native_handle(), SIGUSR1);
     thread_.join();
 }
@@ -38,17 +39,19 @@ void StopSignals::watch(std::function<void()> stop) {
 
 void StopSignals::loop(const std::function<void()>& stop) const {
     int signal = 0;
-    sigwait(&signals_, &signal);
-    if (signal == SIGUSR1) return;  // it was not a signal that ended the agent
-    log::info("signal {}: ending; the rules stay", signal);
+    while (signal == 0 || signal == SIGUSR1) {  // which others may send as well
+        sigwait(&signals_, &signal);
+        if (ended_) return;  // it was not a signal that ended the agent
+    }
     stop();
+    log::info("signal {}: ending; the rules stay", signal);
     int next = 0;
     do {
         next = sigtimedwait(&signals_, nullptr, &kPatience);
-    } while (next < 0 && errno == EINTR);
-    if (next == SIGUSR1) return;
-    // Transactions are taken by the kernel entirely or not at all, so there is no bad moment for this.
-    log::info("not waiting for what is under way");
+        if (ended_) return;
+    } while ((next < 0 && errno == EINTR) || next == SIGUSR1);
+    // Transactions are taken by the kernel entirely or not at all, so there is no bad moment for this. No line is
+    // logged: that may be what hangs.
     ::_exit(kOk);
 }
 

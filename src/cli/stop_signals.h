@@ -1,6 +1,7 @@
 // SIGINT and SIGTERM end the agent, within a second whatever it is at. What is in the kernel stays there and serves.
 #pragma once
 
+#include <atomic>
 #include <csignal>
 #include <functional>
 #include <thread>
@@ -24,6 +25,7 @@ class StopSignals {
     void loop(const std::function<void()>& stop) const;
 
     sigset_t signals_{};
+    std::atomic<bool> ended_ = false;  // this object is being destroyed
     std::thread thread_;
 };
 

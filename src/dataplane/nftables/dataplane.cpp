@@ -72,7 +72,11 @@ Result<void> NftablesDataplane::write(const plan::Delta& delta, Start start, Out
         if (change.after) collect_classes(*change.after, classes);
     const plan::NodeRules node = delta.node_rules ? delta.node_rules->after : state_.node;
     plan::NodeRules node_at_first = node;
-    if (start == Start::kCold) node_at_first.service_cidrs.clear();
+    // Where nobody owns an address of a range that is new, it is dropped when all owners are known.
+    std::erase_if(node_at_first.service_cidrs, [&](const auto& range) {
+        const auto& known = state_.node.service_cidrs;
+        return start == Start::kCold || std::find(known.begin(), known.end(), range) == known.end();
+    });
 
     std::map<std::size_t, Pending> pending;  // by tag; those that are not written yet
     PieceWriter writer(*kernel_, table(family_), limits_.elements_at_once, Mismatch::kError, outcome,
@@ -104,7 +108,7 @@ Result<void> NftablesDataplane::write(const plan::Delta& delta, Start start, Out
         RETURN_IF_ERROR(writer.add(std::move(piece)));
     }
     RETURN_IF_ERROR(write_shared(delta, false, writer));
-    return writer.finish(start == Start::kCold ? stage_structure(node, classes) : std::vector<Operation>{});
+    return writer.finish(node_at_first == node ? std::vector<Operation>{} : stage_structure(node, classes));
 }
 
 // What differs from the structure that is there; remembers the new one.

@@ -74,6 +74,7 @@ Result<void> CurlExchange::open(const CurlSettings& settings, Identity identity,
     set(CURLOPT_SOCKOPTDATA, this);
     set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(settings.connect_limit.count()));
     set(CURLOPT_MAXAGE_CONN, kIdleSeconds);
+    set(CURLOPT_QUICK_EXIT, 1L);  // who gives up does not wait until a name is resolved
     // One connection for all, as soon as it is known whether it can carry them.
     set(CURLOPT_HTTP_VERSION, static_cast<long>(settings.http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
     // Without TLS nobody offers HTTP/2.

@@ -41,9 +41,10 @@ Removal weigh(const ObjectStore& now, const std::vector<api::Change>& changes) {
     return removal;
 }
 
+bool holds_at_all(const MassRemovalLimits& limits) { return limits.share > 0 && limits.share < 1; }
+
 bool is_mass_removal(const MassRemovalLimits& limits, const Removal& removal) {
-    if (limits.share <= 0 || limits.share >= 1) return false;
-    return removal.removed > limits.more_than &&
+    return holds_at_all(limits) && removal.removed > limits.more_than &&
            static_cast<double>(removal.removed) > limits.share * static_cast<double>(removal.of);
 }
 

@@ -34,6 +34,7 @@ struct Removal {
     std::size_t of = 0;       // destinations before
 };
 [[nodiscard]] Removal weigh(const ObjectStore& now, const std::vector<api::Change>& changes);
+[[nodiscard]] bool holds_at_all(const MassRemovalLimits& limits);
 [[nodiscard]] bool is_mass_removal(const MassRemovalLimits& limits, const Removal& removal);
 
 // Whether a change takes destinations away: what is held back of a state that is not believed.

@@ -197,6 +197,33 @@ TEST(MassRemoval, AnEventEndsTheDoubtAboutItsObject) {
     EXPECT_EQ(scene.folded.names(), "s00");
 }
 
+// Load balancers leave a node whose Node object is gone.
+TEST(MassRemoval, ANodeIsNotGoneBecauseOfOneAnswer) {
+    for (const bool held : {true, false}) {
+        testing::Folded folded;
+        Replica replica("nodes", held ? MassRemovalLimits{} : MassRemovalLimits{.share = 0}, folded);
+        auto node = std::make_shared<api::Node>();
+        node->name = "n1";
+        api::Received there;
+        there.object = std::shared_ptr<const api::Node>(node);
+        there.key = api::key_of(*there.object);
+        const auto empty = [&](Replica::Answer answer) {
+            replica.begin();
+            replica.take_over(answer, {});
+        };
+        replica.begin();
+        replica.collect(there);
+        replica.take_over(Replica::Answer::kAny, {});
+        ASSERT_EQ(folded.objects.size(), 1U);
+        empty(Replica::Answer::kAny);
+        EXPECT_EQ(folded.objects.size(), held ? 1U : 0U);
+        EXPECT_EQ(replica.holding(), held);
+        EXPECT_EQ(folded.said("lacks 1 objects"), held ? 1 : 0);
+        empty(Replica::Answer::kAsked);
+        EXPECT_EQ(folded.objects.size(), 0U);
+    }
+}
+
 TEST(MassRemoval, CanBeSwitchedOff) {
     Scene scene({.mass_removal = {.share = 0}});
     scene.start(thirty(), "5");

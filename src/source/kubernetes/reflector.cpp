@@ -37,8 +37,10 @@ void Reflector::begin_round() {
     // A doubted state is compared with one from behind all caches.
     if (replica_.holding())
         list("");
-    else
+    else if (options_.streaming_lists)
         stream();
+    else
+        list(version_for_list());
 }
 
 void Reflector::stream() {
@@ -47,6 +49,10 @@ void Reflector::stream() {
     asked_version_ = version_unavailable_ ? "" : version_;
     send(Phase::kStreaming, watch_target(resource_, asked_version_, watch_timeout(), InitialEvents::kSend),
          Exchange::Form::kWatch);
+}
+
+std::string Reflector::version_for_list() const {
+    return version_unavailable_ ? "" : version_.empty() ? "0" : version_;
 }
 
 void Reflector::list(std::string resource_version) {

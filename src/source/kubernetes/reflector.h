@@ -34,6 +34,8 @@ struct Seams {
 struct ReflectorOptions {
     // Media types, protobuf first. A server that refuses them is asked for JSON alone.
     std::string accept = "application/vnd.kubernetes.protobuf, */*";
+    // False: initial states are listed, never streamed (gate WatchListClient).
+    bool streaming_lists = true;
     // How long a watch may show no event and no bookmark, or a list no byte. The server sends a bookmark about once a
     // minute to whoever allows it, so three are missing then.
     std::chrono::seconds stall_limit{180};
@@ -84,6 +86,7 @@ class Reflector final : private ExchangeUser {
     void begin_round();
     void stream();
     void list(std::string resource_version);
+    [[nodiscard]] std::string version_for_list() const;
     void list_page(ListPage page);
     void probe();
     void watch();

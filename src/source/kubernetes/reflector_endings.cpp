@@ -67,7 +67,7 @@ void Reflector::list_instead(const Trouble& trouble) {
                                                                    trouble.code == 404 || trouble.code >= 500);
     const auto line = fmt::format("no streaming list: {}; listing in pages", trouble.text);
     if (first_time(line)) say(list_will_say ? log::Level::kDebug : log::Level::kInfo, line);
-    list(version_unavailable_ ? "" : version_.empty() ? "0" : version_);
+    list(version_for_list());
 }
 
 void Reflector::list_ended(const Ending& ending) {

@@ -7,6 +7,15 @@
 
 namespace ghostip::source::kubernetes {
 
+namespace {
+
+std::string lacking(const std::vector<api::Change>& changes, const Removal& removal) {
+    if (removal.removed != 0) return fmt::format("{} of {} destinations", removal.removed, removal.of);
+    return fmt::format("{} objects", std::ranges::count_if(changes, [](const auto& change) { return !change.object; }));
+}
+
+}  // namespace
+
 void Replica::begin() {
     next_ = {};
     unnamed_ = 0;
@@ -43,25 +52,31 @@ void Replica::take_over(Answer answer, Clock::time_point now) {
         return;
     }
     if (asked)
-        listener_.say(log::Level::kWarning,
-                      is_mass_removal(limits_, removal)
-                          ? fmt::format("{}: a second list agrees: {} of {} destinations are removed now", resource_,
-                                        removal.removed, removal.of)
-                          : fmt::format("{}: a second list does not agree with the one that was held back; the second "
-                                        "is believed",
-                                        resource_));
+        listener_.say(
+            log::Level::kWarning,
+            doubtful(changes, removal)
+                ? fmt::format("{}: a second list agrees: {} removed now", resource_, lacking(changes, removal))
+                : fmt::format("{}: a second list does not agree with the one that was held back; the second "
+                              "is believed",
+                              resource_));
     hold_.reset();
     store_ = std::exchange(next_, {});
     if (!changes.empty()) listener_.changed(std::move(changes));
 }
 
-// An object without a name may be any of those that are missing.
+// An object without a name may be any of those that are missing. A Node that is gone makes load balancers leave this
+// node, and a range takes its protection along: neither is a destination, and neither goes because of one answer.
 bool Replica::doubtful(const std::vector<api::Change>& changes, const Removal& removal) const {
     if (is_mass_removal(limits_, removal)) return true;
+    const auto matters = [](const api::Change& change) {
+        return !change.object && (change.key.kind == api::Kind::kNode || change.key.kind == api::Kind::kServiceCidr);
+    };
+    if (holds_at_all(limits_) && std::ranges::any_of(changes, matters)) return true;
     return unnamed_ > 0 && std::ranges::any_of(changes, [](const auto& change) { return !change.object; });
 }
 
 void Replica::hold(std::vector<api::Change> changes, const Removal& removal, Clock::time_point now) {
+    const std::string what = lacking(changes, removal);
     // (The ranges form returns a type that clang 14 does not compile.)
     const auto held = std::stable_partition(changes.begin(), changes.end(),
                                             [&](const auto& change) { return !takes_away(store_, change); });
@@ -72,13 +87,12 @@ void Replica::hold(std::vector<api::Change> changes, const Removal& removal, Clo
     changes.erase(held, changes.end());
     hold_ = std::move(hold);
     ++held_removals_;
-    listener_.say(
-        log::Level::kError,
-        fmt::format("{}: the server's list lacks {} of {} destinations at once{}; they are kept, the list is asked for "
-                    "again in {} s, and believed if it is the same or if there is no other for {} s",
-                    resource_, removal.removed, removal.of,
-                    unnamed_ > 0 ? fmt::format(" and has {} objects that cannot be told", unnamed_) : "",
-                    limits_.ask_again_after.count(), limits_.hold_at_most.count()));
+    listener_.say(log::Level::kError,
+                  fmt::format("{}: the server's list lacks {} at once{}; they are kept, the list is asked for "
+                              "again in {} s, and believed if it is the same or if there is no other for {} s",
+                              resource_, what,
+                              unnamed_ > 0 ? fmt::format(" and has {} objects that cannot be told", unnamed_) : "",
+                              limits_.ask_again_after.count(), limits_.hold_at_most.count()));
     listener_.held({resource_, removal, limits_.hold_at_most});
     apply(std::move(changes));
 }
