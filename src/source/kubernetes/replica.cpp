@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 
 namespace ghostip::source::kubernetes {
-
 namespace {
 
 std::string lacking(const std::vector<api::Change>& changes, const Removal& removal) {
