@@ -99,8 +99,9 @@ std::optional<Policy> policy_at(std::span<const std::uint8_t> entries, std::size
 Result<std::optional<Policy>> forward_policy(net::Family family) {
     const auto& kind = variant(family);
     if (!in_use(kind)) return std::optional<Policy>{};
-    const Fd socket{::socket(kind.domain, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW)};
-    if (!socket) return fail_errno("open a raw socket");
+    // Any socket of the domain will do; a raw one, which iptables takes, would need CAP_NET_RAW.
+    const Fd socket{::socket(kind.domain, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+    if (!socket) return fail_errno("open a socket");
     for (int attempt = 1;; ++attempt) {
         auto policy = read_policy(socket, kind, family);
         if (policy || policy.error().code != EAGAIN || attempt == kRetries) return policy;
