@@ -301,6 +301,7 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
 
     if (once) {
         RETURN_IF_ERROR(agent->run_once());
+        RETURN_IF_ERROR(ending.get());  // nothing was written where the configuration does not fit the node
         if (objects->bad_objects() > 0)
             return fail("{} problems in {}; all else is programmed", objects->bad_objects(), settings.own.manifests);
         return {};
