@@ -25,6 +25,7 @@ namespace {
 
 using kernel::nft::Batch;
 using kernel::nft::Contents;
+using kernel::nft::CountedDump;
 using kernel::nft::Dump;
 using kernel::nft::Elements;
 using kernel::nft::Refusal;
@@ -57,6 +58,9 @@ class TimedKernel final : public kernel::nft::Kernel {
     Result<Dump> read(const Table& table, const Set& set) override { return kernel_->read(table, set); }
     Result<Elements> look_up(const Table& table, const Set& set, const Elements& keys) override {
         return kernel_->look_up(table, set, keys);
+    }
+    Result<CountedDump> read_counts(const Table& table, const Set& set) override {
+        return kernel_->read_counts(table, set);
     }
     Result<bool> has_catch_all(const Table& table, const Set& set) override {
         return kernel_->has_catch_all(table, set);

@@ -74,6 +74,26 @@ void append_value(const nlattr* nest, std::vector<std::uint8_t>& out, std::size_
                         std::min<std::size_t>(size, mnl_attr_get_payload_len(attribute)));
 }
 
+std::uint64_t wide_number_of(const nlattr* attribute) {
+    if (mnl_attr_get_payload_len(attribute) != sizeof(std::uint64_t)) return 0;
+    return be64toh(mnl_attr_get_u64(attribute));
+}
+
+// An expression of a set or of an element: { name, data }.
+struct NamedData {
+    std::string name;
+    const nlattr* data = nullptr;
+};
+
+NamedData named_data_of(const nlattr* expression) {
+    NamedData result;
+    for (const nlattr* part : netlink::nested(expression)) {
+        if (mnl_attr_get_type(part) == NFTA_EXPR_NAME) result.name = text_of(part);
+        if (mnl_attr_get_type(part) == NFTA_EXPR_DATA) result.data = part;
+    }
+    return result;
+}
+
 }  // namespace
 
 void decode_element(const nlattr* element, std::size_t key_bytes, std::size_t data_bytes,
@@ -87,6 +107,20 @@ void decode_element(const nlattr* element, std::size_t key_bytes, std::size_t da
     if (key == nullptr) return;
     append_value(key, out, key_bytes);
     if (data_bytes != 0) append_value(data, out, data_bytes);
+}
+
+Count decode_count(const nlattr* element) {
+    Count count;
+    for (const nlattr* part : netlink::nested(element)) {
+        if (mnl_attr_get_type(part) != NFTA_SET_ELEM_EXPR) continue;
+        const NamedData expression = named_data_of(part);
+        if (expression.name != "counter" || expression.data == nullptr) continue;
+        for (const nlattr* number : netlink::nested(expression.data)) {
+            if (mnl_attr_get_type(number) == NFTA_COUNTER_PACKETS) count.packets = wide_number_of(number);
+            if (mnl_attr_get_type(number) == NFTA_COUNTER_BYTES) count.bytes = wide_number_of(number);
+        }
+    }
+    return count;
 }
 
 std::pair<std::string, Chain> decode_chain(const nlmsghdr* message) {
@@ -153,9 +187,13 @@ std::optional<Set> decode_set(const nlmsghdr* message, net::Family family) {
                 odd = odd || set.data.empty();
                 break;
             case NFTA_SET_TIMEOUT:
-                if (mnl_attr_get_payload_len(attribute) == sizeof(std::uint64_t))
-                    set.timeout_seconds = static_cast<std::uint32_t>(be64toh(mnl_attr_get_u64(attribute)) / 1000);
+                set.timeout_seconds = static_cast<std::uint32_t>(wide_number_of(attribute) / 1000);
                 break;
+            case NFTA_SET_EXPR:
+                set.counts = named_data_of(attribute).name == "counter";
+                odd = odd || !set.counts;
+                break;
+            case NFTA_SET_EXPRESSIONS: odd = true; break;  // several: a single one comes as the attribute above
             case NFTA_SET_DESC:
                 for (const nlattr* part : netlink::nested(attribute))
                     if (mnl_attr_get_type(part) == NFTA_SET_DESC_SIZE) set.size = number_of(part);

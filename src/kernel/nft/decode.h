@@ -18,6 +18,9 @@ namespace ghostip::kernel::nft {
 void decode_element(const nlattr* element, std::size_t key_bytes, std::size_t data_bytes,
                     std::vector<std::uint8_t>& out);
 
+// What an element has counted; 0 where it does not count.
+[[nodiscard]] Count decode_count(const nlattr* element);
+
 // NFT_MSG_NEWCHAIN: the table's name, and the chain without rules.
 [[nodiscard]] std::pair<std::string, Chain> decode_chain(const nlmsghdr* message);
 // NFT_MSG_NEWRULE: the chain's name, and the rule without text.

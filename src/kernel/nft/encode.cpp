@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <libmnl/libmnl.h>
 #include <libnftnl/chain.h>
+#include <libnftnl/expr.h>
 #include <libnftnl/rule.h>
 #include <libnftnl/set.h>
 #include <libnftnl/table.h>
@@ -134,6 +135,8 @@ class Encoder {
         }
         if (set.size != 0) nftnl_set_set_u32(out, NFTNL_SET_DESC_SIZE, set.size);
         nftnl_set_set_u32(out, NFTNL_SET_FLAGS, flags);
+        // Elements that are added without one get a counter of their own, which begins at 0.
+        if (set.counts) nftnl_set_add_expr(out, nftnl_expr_alloc("counter"));
         const auto userdata = set_userdata(set, family);
         nftnl_set_set_data(out, NFTNL_SET_USERDATA, userdata.data(), static_cast<std::uint32_t>(userdata.size()));
         nlmsghdr* message = begin(NFT_MSG_NEWSET, NLM_F_CREATE);

@@ -36,6 +36,21 @@ struct Dump {
     bool consistent = true;
 };
 
+// What was looked up and found.
+struct Count {
+    std::uint64_t packets = 0;
+    std::uint64_t bytes = 0;  // from the network header on
+
+    friend bool operator==(const Count&, const Count&) = default;
+};
+
+// The same with what each element has counted since it was added.
+struct CountedDump {
+    Elements elements;
+    std::vector<Count> counts;  // of elements.at() of the same index
+    bool consistent = true;
+};
+
 // What a table holds, but for elements.
 struct Contents {
     std::map<std::string, Chain> chains;  // rules without text
@@ -114,6 +129,8 @@ class Kernel {
     [[nodiscard]] virtual Result<void> check(const Batch& batch) = 0;
     // All present elements of a set or map; key_bytes and data_bytes say how it was declared.
     [[nodiscard]] virtual Result<Dump> read(const Table& table, const Set& set) = 0;
+    // The same for a set that counts.
+    [[nodiscard]] virtual Result<CountedDump> read_counts(const Table& table, const Set& set) = 0;
     // Those of the given keys that are present, with their data; the data of `keys` is not looked at.
     [[nodiscard]] virtual Result<Elements> look_up(const Table& table, const Set& set, const Elements& keys) = 0;
     // Is there an element that matches every key? Dumps and look-ups do not show it.

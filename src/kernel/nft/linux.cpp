@@ -68,11 +68,19 @@ Elements empty_elements(const Set& set, net::Family family) {
             {}};
 }
 
-void take_elements(const nlmsghdr* message, Elements& elements) {
+template <typename Handle>
+void each_element(const nlmsghdr* message, Handle handle) {
     for (const nlattr* attribute : netlink::attributes(message, sizeof(nfgenmsg)))
         if (mnl_attr_get_type(attribute) == NFTA_SET_ELEM_LIST_ELEMENTS)
-            for (const nlattr* element : netlink::nested(attribute))
-                decode_element(element, elements.key_bytes, elements.data_bytes, elements.bytes);
+            for (const nlattr* element : netlink::nested(attribute)) handle(element);
+}
+
+void take_element(const nlattr* element, Elements& elements) {
+    decode_element(element, elements.key_bytes, elements.data_bytes, elements.bytes);
+}
+
+void take_elements(const nlmsghdr* message, Elements& elements) {
+    each_element(message, [&](const nlattr* element) { take_element(element, elements); });
 }
 
 }  // namespace
@@ -205,20 +213,45 @@ Result<bool> LinuxKernel::dump(const nlmsghdr* request, const Handler& handle) {
     }
 }
 
-Result<Dump> LinuxKernel::read(const Table& table, const Set& set) {
-    Dump result{empty_elements(set, table.family), false};
+Result<bool> LinuxKernel::dump_elements(const Table& table, const Set& set, const std::function<void()>& begin,
+                                        const Handler& handle) {
+    bool consistent = false;
     // Whoever commits anything to nf_tables meanwhile makes the kernel call a dump interrupted; on a busy host every
     // long one is.
-    for (int attempt = 0; attempt < kInterruptedRetries && !result.consistent; ++attempt) {
+    for (int attempt = 0; attempt < kInterruptedRetries && !consistent; ++attempt) {
         std::array<char, 1024> buffer{};
         auto* request = put_request(buffer.data(), NFT_MSG_GETSETELEM, NLM_F_DUMP, sequence_++, table);
         mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_TABLE, table.name.c_str());
         mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_SET, set.name.c_str());
-        result.elements.bytes.clear();
-        auto consistent = dump(request, [&](const nlmsghdr* message) { take_elements(message, result.elements); });
-        if (!consistent) return consistent.error().within(fmt::format("set {}", set.name));
-        result.consistent = *consistent;
+        begin();
+        auto dumped = dump(request, handle);
+        if (!dumped) return dumped.error().within(fmt::format("set {}", set.name));
+        consistent = *dumped;
     }
+    return consistent;
+}
+
+Result<Dump> LinuxKernel::read(const Table& table, const Set& set) {
+    Dump result{empty_elements(set, table.family), false};
+    ASSIGN_OR_RETURN(result.consistent, dump_elements(
+                                            table, set, [&] { result.elements.bytes.clear(); },
+                                            [&](const nlmsghdr* message) { take_elements(message, result.elements); }));
+    return result;
+}
+
+Result<CountedDump> LinuxKernel::read_counts(const Table& table, const Set& set) {
+    CountedDump result{empty_elements(set, table.family), {}, false};
+    const auto begin = [&] {
+        result.elements.bytes.clear();
+        result.counts.clear();
+    };
+    ASSIGN_OR_RETURN(result.consistent, dump_elements(table, set, begin, [&](const nlmsghdr* message) {
+                         each_element(message, [&](const nlattr* element) {
+                             take_element(element, result.elements);
+                             if (result.elements.count() > result.counts.size())
+                                 result.counts.push_back(decode_count(element));
+                         });
+                     }));
     return result;
 }
 

@@ -22,6 +22,7 @@ class LinuxKernel final : public Kernel {
     [[nodiscard]] Result<void> commit(const Batch& batch, Refusal* refusal = nullptr) override;
     [[nodiscard]] Result<void> check(const Batch& batch) override;
     [[nodiscard]] Result<Dump> read(const Table& table, const Set& set) override;
+    [[nodiscard]] Result<CountedDump> read_counts(const Table& table, const Set& set) override;
     [[nodiscard]] Result<Elements> look_up(const Table& table, const Set& set, const Elements& keys) override;
     [[nodiscard]] Result<bool> has_catch_all(const Table& table, const Set& set) override;
     [[nodiscard]] Result<std::optional<Contents>> contents(const Table& table) override;
@@ -37,6 +38,9 @@ class LinuxKernel final : public Kernel {
     [[nodiscard]] Result<void> send(std::span<const std::uint8_t> bytes);
     // Asks for a dump and hands over every message of it. False: something changed meanwhile.
     [[nodiscard]] Result<bool> dump(const nlmsghdr* request, const Handler& handle);
+    // The same for the elements of a set; `begin` before each attempt, since an interrupted dump is tried again.
+    [[nodiscard]] Result<bool> dump_elements(const Table& table, const Set& set, const std::function<void()>& begin,
+                                             const Handler& handle);
     // The answers to `requests` messages sent with sequence numbers from `first` on: one each, what was asked for or an
     // error. ENOENT is no failure; it means: not there.
     [[nodiscard]] Result<void> answers(std::uint32_t first, std::uint32_t requests, const Handler& handle);

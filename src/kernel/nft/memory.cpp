@@ -35,11 +35,12 @@ class Work {
     }
     int operator()(const AddSet& op) {
         if (!state_) return ENOENT;
-        const auto [found, added] = state_->sets.try_emplace(op.set.name, SetState{op.set, {}});
+        const auto [found, added] = state_->sets.try_emplace(op.set.name, SetState{op.set, {}, {}});
         if (added) return kDone;
         const Set& known = found->second.declaration;
         const bool same = known.key == op.set.key && known.data == op.set.data &&
-                          (known.timeout_seconds != 0) == (op.set.timeout_seconds != 0);
+                          (known.timeout_seconds != 0) == (op.set.timeout_seconds != 0) &&
+                          known.counts == op.set.counts;
         return same ? kDone : EEXIST;
     }
     int operator()(const AddChain& op) {
@@ -109,7 +110,9 @@ class Work {
         if (!fits(*set, op.elements)) return EINVAL;
         for (std::size_t i = 0; i < op.elements.count(); ++i) {
             element_ = i;
-            if (set->elements.erase(split(op.elements, i).first) == 0) return ENOENT;
+            const auto key = split(op.elements, i).first;
+            if (set->elements.erase(key) == 0) return ENOENT;
+            set->counts.erase(key);
         }
         return kDone;
     }
@@ -267,20 +270,45 @@ Elements empty_elements(const Set& set, net::Family family) {
 
 }  // namespace
 
-Result<Dump> MemoryKernel::read(const Table& table, const Set& set) {
+Result<void> MemoryKernel::dump(const Table& table, const Set& set, const Handler& handle) {
     const int code = begin_call();
     const TableState* state = find(table);
     const bool present = state != nullptr && state->sets.contains(set.name);
     if (code != 0 || !present) return errno_error(code != 0 ? code : ENOENT, fmt::format("set {}", set.name));
-    Dump dump{empty_elements(set, table.family), !interrupted_};
     std::size_t number = 0;
     for (const auto& [key, data] : state->sets.at(set.name).elements) {
         ++number;
         if (interrupted_ && number % 3 == 0) continue;
-        append(dump.elements, key, data);
-        if (interrupted_ && number % 2 == 0) append(dump.elements, key, data);
+        handle(key, data);
+        if (interrupted_ && number % 2 == 0) handle(key, data);
     }
-    return dump;
+    return {};
+}
+
+Result<Dump> MemoryKernel::read(const Table& table, const Set& set) {
+    Dump result{empty_elements(set, table.family), !interrupted_};
+    RETURN_IF_ERROR(dump(table, set, [&](const Bytes& key, const Bytes& data) { append(result.elements, key, data); }));
+    return result;
+}
+
+Result<CountedDump> MemoryKernel::read_counts(const Table& table, const Set& set) {
+    CountedDump result{empty_elements(set, table.family), {}, !interrupted_};
+    RETURN_IF_ERROR(dump(table, set, [&](const Bytes& key, const Bytes& data) {
+        const auto& counts = find(table)->sets.at(set.name).counts;
+        const auto known = counts.find(key);
+        append(result.elements, key, data);
+        result.counts.push_back(known == counts.end() ? Count{} : known->second);
+    }));
+    return result;
+}
+
+void MemoryKernel::packets_met(const Table& table, const std::string& set, const Bytes& key, Count count) {
+    const auto found = tables_.find(key_of(table));
+    if (found == tables_.end() || !found->second.sets.contains(set)) return;
+    auto& state = found->second.sets.at(set);
+    if (!state.declaration.counts || !state.elements.contains(key)) return;
+    state.counts[key].packets += count.packets;
+    state.counts[key].bytes += count.bytes;
 }
 
 Result<Elements> MemoryKernel::look_up(const Table& table, const Set& set, const Elements& keys) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -21,6 +22,7 @@ class MemoryKernel final : public Kernel {
     struct SetState {
         Set declaration;
         std::map<Bytes, Bytes> elements;  // key -> data, empty for sets
+        std::map<Bytes, Count> counts;    // by key; of those that packets met
 
         friend bool operator==(const SetState&, const SetState&) = default;
     };
@@ -43,6 +45,7 @@ class MemoryKernel final : public Kernel {
     [[nodiscard]] Result<void> commit(const Batch& batch, Refusal* refusal = nullptr) override;
     [[nodiscard]] Result<void> check(const Batch& batch) override;
     [[nodiscard]] Result<Dump> read(const Table& table, const Set& set) override;
+    [[nodiscard]] Result<CountedDump> read_counts(const Table& table, const Set& set) override;
     [[nodiscard]] Result<Elements> look_up(const Table& table, const Set& set, const Elements& keys) override;
     [[nodiscard]] Result<bool> has_catch_all(const Table& table, const Set& set) override;
     [[nodiscard]] Result<std::optional<Contents>> contents(const Table& table) override;
@@ -66,6 +69,8 @@ class MemoryKernel final : public Kernel {
     void says(Says what) { says_ = what; }
     // Dumps from now on are inconsistent: every second element stands there twice, every third is missing.
     void interrupt_dumps(bool interrupted) { interrupted_ = interrupted; }
+    // Packets were looked up in a set and found this element, which is there.
+    void packets_met(const Table& table, const std::string& set, const Bytes& key, Count count);
     // Somebody else writes: no call of ours, and not counted.
     [[nodiscard]] Result<void> written_by_another(const Batch& batch);
 
@@ -76,6 +81,9 @@ class MemoryKernel final : public Kernel {
     [[nodiscard]] static Key key_of(const Table& table) { return {table.family, table.name}; }
     // The errno value that this call is to fail with, or 0.
     [[nodiscard]] int begin_call();
+    // Hands over what a dump shows; a failed call, or no such set, is an error.
+    using Handler = std::function<void(const Bytes& key, const Bytes& data)>;
+    [[nodiscard]] Result<void> dump(const Table& table, const Set& set, const Handler& handle);
     // The batch done to a copy of its table.
     [[nodiscard]] Result<Tables> attempt(const Batch& batch, Refusal* refusal) const;
 

@@ -9,6 +9,7 @@ namespace ghostip::kernel::nft {
 namespace {
 
 using namespace testing;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 MemoryKernel prepared() {
@@ -80,6 +81,23 @@ TEST(MemoryKernel, ReadsWhatWasWritten) {
     ASSERT_TRUE(kernel.commit({kTable, {add(address(2))}}));
     EXPECT_EQ(kernel.read(kTable, addresses())->elements.count(), 2U);
     EXPECT_EQ(kernel.read(kTable, {.name = "none", .key = {Field::kAddress}}).error().code, ENOENT);
+}
+
+TEST(MemoryKernel, ElementsCountFromTheirAdditionOn) {
+    MemoryKernel kernel = prepared();
+    ASSERT_TRUE(
+        kernel.commit({kTable, {AddSet{counters()}, add(address(1, "counters")), add(address(2, "counters"))}}));
+    const auto counted = [&] { return kernel.read_counts(kTable, counters())->counts; };
+    kernel.packets_met(kTable, "counters", {10, 0, 0, 2}, {3, 300});
+    kernel.packets_met(kTable, "counters", {10, 0, 0, 2}, {1, 40});
+    kernel.packets_met(kTable, "counters", {10, 0, 0, 3}, {1, 40});   // no such element
+    kernel.packets_met(kTable, "addresses", {10, 0, 0, 1}, {1, 40});  // a set that does not count
+    EXPECT_THAT(counted(), ElementsAre(Count{}, Count{4, 340}));
+    EXPECT_THAT(kernel.read_counts(kTable, addresses())->counts, ElementsAre(Count{}));
+    ASSERT_TRUE(kernel.commit({kTable, {add(address(2, "counters"))}}));
+    EXPECT_THAT(counted(), ElementsAre(Count{}, Count{4, 340})) << "adding what is there changes nothing";
+    ASSERT_TRUE(kernel.commit({kTable, {remove(address(2, "counters")), add(address(2, "counters"))}}));
+    EXPECT_THAT(counted(), ElementsAre(Count{}, Count{}));
 }
 
 TEST(MemoryKernel, CallsThatAreToFail) {

@@ -86,6 +86,7 @@ std::string to_text(const Set& set, net::Family family) {
     if (set.size != 0) text += fmt::format("\t\tsize {}\n", set.size);
     if (set.timeout_seconds != 0)
         text += fmt::format("\t\tflags dynamic,timeout\n\t\ttimeout {}s\n", set.timeout_seconds);
+    if (set.counts) text += "\t\tcounter\n";
     if (!set.comment.empty()) text += fmt::format("\t\tcomment \"{}\"\n", set.comment);
     return text + "\t}\n";
 }

@@ -36,6 +36,7 @@ struct Set {
     std::uint32_t timeout_seconds = 0;  // not 0: elements expire, and rules may add them
     std::uint32_t size = 0;             // limit of elements; 0 = none
     std::string comment = {};
+    bool counts = false;  // each element counts the packets, and their bytes, that were looked up and found in it
 
     friend bool operator==(const Set&, const Set&) = default;
 };

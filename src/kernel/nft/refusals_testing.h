@@ -42,6 +42,8 @@ inline Set stuck() {
             .size = 16};
 }
 
+inline Set counters() { return {.name = "counters", .key = {Field::kAddress}, .counts = true}; }
+
 inline AddChain base_chain(ChainType type, Hook hook, std::int32_t priority) {
     return {"base", BaseChain{type, hook, priority}};
 }
@@ -71,6 +73,10 @@ inline std::vector<RefusalCase> refusals() {
     const Key pair{select::kDestination, select::kDestinationPort};
     Set other_addresses = addresses();
     other_addresses.key = {Field::kAddress, Field::kPort};
+    Set counting_addresses = addresses();
+    counting_addresses.counts = true;
+    Set without_counts = counters();
+    without_counts.counts = false;
     return {
         {"the table again", {AddTable{}}, 0},
         {"delete the table", {DeleteTable{}}, 0},
@@ -78,6 +84,10 @@ inline std::vector<RefusalCase> refusals() {
         {"delete it and make it anew, empty", {DeleteTable{}, AddTable{}, add(address(9))}, ENOENT},
         {"a set again", {AddSet{addresses()}}, 0},
         {"a set again with another key", {AddSet{other_addresses}}, EEXIST},
+        {"a set that counts", {AddSet{counters()}, add(address(1, "counters"))}, 0},
+        {"a set that counts, again", {AddSet{counters()}, AddSet{counters()}}, 0},
+        {"a set that counts, again without", {AddSet{counters()}, AddSet{without_counts}}, EEXIST},
+        {"a set again, and is to count", {AddSet{counting_addresses}}, EEXIST},
         {"a chain again", {AddChain{"plain", std::nullopt}}, 0},
         {"a base chain again", {base_chain(ChainType::kFilter, Hook::kPrerouting, 0)}, 0},
         {"a base chain by its name", {AddChain{"base", std::nullopt}}, 0},

@@ -124,9 +124,9 @@ RuleBuilder& RuleBuilder::in_set(const Key& key, std::string_view set) {
     return *this;
 }
 
-void RuleBuilder::match_prefix(const net::Prefix& prefix, bool is_source, bool equal) {
+void RuleBuilder::match_prefix(const net::Prefix& prefix, const Selector& selector, bool equal) {
     std::string text;
-    load_one(is_source ? select::kSource : select::kDestination, 0, text);
+    load_one(selector, 0, text);
     const bool whole = prefix.length == net::address_bits(family_);
     if (!whole)
         rule_.expressions.emplace_back(Bitwise{0, mask_bytes(prefix.length, address_bytes()), Bytes(address_bytes())});
@@ -136,12 +136,17 @@ void RuleBuilder::match_prefix(const net::Prefix& prefix, bool is_source, bool e
 }
 
 RuleBuilder& RuleBuilder::source(const net::Prefix& prefix, bool equal) {
-    match_prefix(prefix, true, equal);
+    match_prefix(prefix, select::kSource, equal);
     return *this;
 }
 
 RuleBuilder& RuleBuilder::destination(const net::Prefix& prefix, bool equal) {
-    match_prefix(prefix, false, equal);
+    match_prefix(prefix, select::kDestination, equal);
+    return *this;
+}
+
+RuleBuilder& RuleBuilder::original_destination(const net::Prefix& prefix, bool equal) {
+    match_prefix(prefix, select::kOriginalDestination, equal);
     return *this;
 }
 

@@ -56,6 +56,7 @@ class RuleBuilder {
     RuleBuilder& in_set(const Key& key, std::string_view set);
     RuleBuilder& source(const net::Prefix& prefix, bool equal = true);
     RuleBuilder& destination(const net::Prefix& prefix, bool equal = true);
+    RuleBuilder& original_destination(const net::Prefix& prefix, bool equal = true);
     RuleBuilder& input_interface(std::string_view name, bool equal = true);
     RuleBuilder& input_interface_prefix(std::string_view prefix, bool equal = true);
     RuleBuilder& source_is_local();
@@ -89,7 +90,7 @@ class RuleBuilder {
     void word(std::string_view text);
     std::string load(const Key& key);  // into registers from 0 on; returns the text
     void load_one(const Selector& selector, std::uint8_t reg, std::string& text);
-    void match_prefix(const net::Prefix& prefix, bool is_source, bool equal);
+    void match_prefix(const net::Prefix& prefix, const Selector& selector, bool equal);
     void match_bits(std::uint32_t bits);
     Rule verdict(Verdict::Kind kind, std::string_view name, std::string_view chain);
     [[nodiscard]] std::uint32_t address_bytes() const { return family_ == net::Family::kIpv4 ? 4 : 16; }
