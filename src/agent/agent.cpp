@@ -105,7 +105,10 @@ Result<void> Agent::open_families() {
             log::info(
                 "{}: no address of this host but on loopback or links; programmed all the same, for when one comes",
                 net::family_name(family));
-        ASSIGN_OR_RETURN(auto dataplane, mode->open(family));
+        ASSIGN_OR_RETURN(auto dataplane, mode->open(family, config_.dataplane));
+        if (config_.dataplane.count_services && !dataplane->count_reader())
+            log::warning("{}: {} mode cannot count the packets of Services on this host: not counted",
+                         net::family_name(family), mode->name);
         proxiers_.push_back(open_family(family, host, std::move(dataplane)));
     }
     if (proxiers_.empty()) return fail("this host cannot do {} mode: {}", mode->name, reasons);

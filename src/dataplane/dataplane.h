@@ -68,6 +68,18 @@ class DriftWatch {
     [[nodiscard]] virtual Result<bool> resume(std::uint32_t /*own_transactions*/) { return true; }
 };
 
+// What was sent to a destination and came back from it, in packets and their bytes, since it was programmed.
+struct DestinationCount {
+    plan::DestinationKey key;
+    std::uint64_t packets = 0;
+    std::uint64_t bytes = 0;
+};
+struct DestinationCounts {
+    std::vector<DestinationCount> counts;
+    // False: some may be missing, and some stand there twice.
+    bool complete = true;
+};
+
 class Dataplane {
   public:
     virtual ~Dataplane() = default;
@@ -94,6 +106,15 @@ class Dataplane {
     }
     // Objects that the kernel refuses at present.
     [[nodiscard]] virtual std::vector<SetAside> set_aside() const { return {}; }
+    // What reads the counts of all destinations. Runs on any one thread at a time beside the dataplane's, also when the
+    // dataplane is gone. Empty: nothing is counted, because nobody asked for it or the mode or the host cannot.
+    using CountReader = std::function<Result<DestinationCounts>()>;
+    [[nodiscard]] virtual CountReader count_reader() const { return nullptr; }
+};
+
+// What a dataplane is to do besides.
+struct Options {
+    bool count_services = false;  // count packets and bytes of each destination, where that can be done
 };
 
 // One mode: a row of the table in agent/modes.cpp.
@@ -102,7 +123,7 @@ struct Mode {
     const plan::ModeProfile& (*profile)();
     // What this host lacks for the mode, one sentence each; empty = it can.
     std::vector<std::string> (*missing)(net::Family family);
-    Result<std::unique_ptr<Dataplane>> (*open)(net::Family family);
+    Result<std::unique_ptr<Dataplane>> (*open)(net::Family family, const Options& options);
     // Watches what these instances of this mode wrote. Null if the mode cannot.
     Result<std::unique_ptr<DriftWatch>> (*watch)(std::span<Dataplane* const> instances);
     // What would be programmed, readable, for people.

@@ -1,5 +1,7 @@
 // The real nf_tables against what the code believes of it: the same refusals as the twin in memory, and the same tables
 // from netlink as from `nft -f`.
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <sys/utsname.h>
 
 #include <algorithm>
@@ -7,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <map>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -23,12 +26,17 @@
 namespace ghostip {
 namespace {
 
+using dataplane::nftables::Counting;
+using dataplane::nftables::Limits;
+using dataplane::nftables::NftablesDataplane;
 using kernel::nft::LinuxKernel;
 using kernel::nft::MemoryKernel;
 using kernel::nft::Set;
 using namespace kernel::nft::testing;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 
 // A namespace of this test, and the kernel seen from inside. Without root there is nothing to test: that is a failure.
 struct Place {
@@ -177,6 +185,96 @@ TEST(Netlink, LooksUpByKey) {
     EXPECT_EQ(place.kernel->look_up(kTable, endpoints(), keys)->count(), 1U);
 }
 
+// Packets of a known number and size through a rule that looks them up.
+TEST(Netlink, ElementsCountWhatFindsThem) {
+    constexpr std::uint64_t kPackets = 7;
+    constexpr std::size_t kPayload = 100;
+    constexpr std::uint64_t kHeaders = 28;  // IPv4 and UDP
+    const Place place = Place::make();
+    MemoryKernel twin;
+    const Set set{.name = "counters", .key = {kernel::nft::Field::kAddress}, .counts = true};
+    const auto element = [](std::uint8_t last) { return elements_of("counters", 4, 0, {127, 0, 0, last}); };
+    const auto commit = [&](const std::vector<kernel::nft::Operation>& operations) {
+        const auto done = place.kernel->commit({kTable, operations});
+        ASSERT_TRUE(done) << done.error().message;
+        ASSERT_TRUE(twin.commit({kTable, operations}));
+    };
+    commit({kernel::nft::AddTable{}, kernel::nft::AddSet{set}, add(element(3)), add(element(2)),
+            kernel::nft::AddChain{
+                "out", kernel::nft::BaseChain{kernel::nft::ChainType::kFilter, kernel::nft::Hook::kOutput, 0}},
+            kernel::nft::AddRule{"out",
+                                 std::move(rule().in_set({kernel::nft::select::kDestination}, "counters")).return_()}});
+    const auto send = [&] {
+        const auto inside = place.space.enter();
+        const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+        sockaddr_in to{};
+        to.sin_family = AF_INET;
+        to.sin_port = htons(9);
+        to.sin_addr.s_addr = htonl(0x7f000002);
+        const std::array<char, kPayload> bytes{};
+        for (std::uint64_t i = 0; i < kPackets; ++i)
+            ASSERT_EQ(
+                ::sendto(socket.get(), bytes.data(), bytes.size(), 0, reinterpret_cast<sockaddr*>(&to), sizeof to),
+                static_cast<ssize_t>(kPayload));
+        twin.packets_met(kTable, "counters", {127, 0, 0, 2}, {kPackets, kPackets * (kPayload + kHeaders)});
+    };
+    const auto expect_same = [&](kernel::nft::Count sent, const char* when) {
+        SCOPED_TRACE(when);
+        constexpr kernel::nft::Count other{};  // nobody sent to that one
+        for (kernel::nft::Kernel* kernel :
+             {static_cast<kernel::nft::Kernel*>(place.kernel.get()), static_cast<kernel::nft::Kernel*>(&twin)}) {
+            const auto dump = kernel->read_counts(kTable, set);
+            ASSERT_TRUE(dump) << dump.error().message;
+            EXPECT_TRUE(dump->consistent);
+            ASSERT_EQ(dump->counts.size(), dump->elements.count());
+            std::map<std::uint8_t, kernel::nft::Count> by_address;
+            for (std::size_t i = 0; i < dump->counts.size(); ++i) by_address[dump->elements.at(i)[3]] = dump->counts[i];
+            EXPECT_THAT(by_address, ElementsAre(Pair(2, sent), Pair(3, other)));
+        }
+    };
+    const kernel::nft::Count once{kPackets, kPackets * (kPayload + kHeaders)};
+    expect_same({}, "in the beginning");
+    send();
+    expect_same(once, "after some packets");
+    commit({add(element(2))});
+    expect_same(once, "after adding what is there");
+    send();
+    expect_same({once.packets * 2, once.bytes * 2}, "after some more");
+    commit({remove(element(2)), add(element(2))});
+    expect_same({}, "after it was made anew");
+    EXPECT_EQ(place.kernel->contents(kTable).value()->sets.at("counters"), set);
+    EXPECT_EQ(place.kernel->read_counts(kTable, {.name = "none", .key = set.key, .counts = true}).error().code, ENOENT);
+    EXPECT_THAT(place.listing(), HasSubstr("127.0.0.3 counter packets 0 bytes 0"));
+}
+
+// What the real nft declares is read as what it is; other things that elements may have are none of ours.
+TEST(Netlink, ReadsWhichSetsCount) {
+    struct Case {
+        const char* name;
+        std::string statements;
+        bool ours;
+        bool counts;
+    };
+    const Case cases[] = {
+        {"plain", "", true, false},
+        {"counter", "counter;", true, true},
+        {"quota", "quota 25 mbytes;", false, false},
+        {"limit", "limit rate 10/second;", false, false},
+        {"two of them", "counter; quota 25 mbytes;", false, false},
+    };
+    for (const auto& c : cases) {
+        const Place place = Place::make();
+        const auto loaded = place.space.must_run(
+            {"nft", "-f", "-"}, "table ip ghostip-test { set s { type ipv4_addr; " + c.statements + " }; }");
+        ASSERT_TRUE(loaded) << c.name << ": " << loaded.error().message;
+        const auto contents = place.kernel->contents(kTable);
+        ASSERT_TRUE(contents && *contents) << c.name;
+        const auto& set = (*contents)->sets.at("s");
+        EXPECT_EQ(!set.key.empty(), c.ours) << c.name;
+        EXPECT_EQ(c.ours && set.counts, c.counts) << c.name;
+    }
+}
+
 TEST(Netlink, CheckLeavesNothing) {
     const Place place = Place::make();
     const auto checked = place.kernel->check(before_refusals());
@@ -192,8 +290,10 @@ TEST(Netlink, CheckLeavesNothing) {
 
 TEST(Netlink, SupportedHere) {
     const Place place = Place::make();
-    for (const auto family : net::kFamilies)
+    for (const auto family : net::kFamilies) {
         EXPECT_THAT(dataplane::nftables::missing(*place.kernel, family), IsEmpty());
+        EXPECT_TRUE(dataplane::nftables::can_count(*place.kernel, family));
+    }
     EXPECT_EQ(place.listing(), "") << "probing leaves nothing";
 }
 
@@ -285,16 +385,27 @@ std::string with_sorted_elements(const std::string& listing) {
     return result;
 }
 
-TEST(Netlink, CommitsWhatRenderWrites) {
+class WithAndWithoutCounters : public ::testing::TestWithParam<Counting> {
+  protected:
+    // The dataplane on the kernel of a place, which counts if the test is to.
+    static NftablesDataplane dataplane_of(net::Family family, const Place& place) {
+        return {family, place.open_again().value(), nullptr, Limits{},
+                GetParam() == Counting::kOn ? place.open_again().value() : nullptr};
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Netlink, WithAndWithoutCounters, ::testing::Values(Counting::kOff, Counting::kOn),
+                         [](const auto& how) { return how.param == Counting::kOn ? "Counting" : "Plain"; });
+
+TEST_P(WithAndWithoutCounters, CommitsWhatRenderWrites) {
     for (const auto family : net::kFamilies) {
         // nft 1.0.6 cannot load the rule that remembers IPv6 clients (it can list it).
         const plan::Plan plan = everything_at_once(family, family == net::Family::kIpv4);
         const Place by_text = Place::make();
-        const auto loaded = by_text.space.must_run({"nft", "-f", "-"}, dataplane::nftables::render(plan));
+        const auto loaded = by_text.space.must_run({"nft", "-f", "-"}, dataplane::nftables::render(plan, GetParam()));
         ASSERT_TRUE(loaded) << loaded.error().message;
 
-        Place by_netlink = Place::make();
-        dataplane::nftables::NftablesDataplane dataplane(family, std::move(by_netlink.kernel));
+        const Place by_netlink = Place::make();
+        auto dataplane = dataplane_of(family, by_netlink);
         const auto committed = dataplane.reconcile(plan);
         ASSERT_TRUE(committed) << committed.error().message;
 
@@ -308,17 +419,14 @@ TEST(Netlink, CommitsWhatRenderWrites) {
 }
 
 // With affinity too, and by another process on top of it: what the kernel says of its rules is what was written.
-TEST(Netlink, ARestartWritesNothing) {
+TEST_P(WithAndWithoutCounters, ARestartWritesNothing) {
     for (const auto family : net::kFamilies) {
         const plan::Plan plan = everything_at_once(family, true);
-        Place place = Place::make();
-        dataplane::nftables::NftablesDataplane first(family, std::move(place.kernel));
-        const auto started = first.reconcile(plan);
+        const Place place = Place::make();
+        const auto started = dataplane_of(family, place).reconcile(plan);
         ASSERT_TRUE(started) << started.error().message;
         EXPECT_GE(started->transactions, 1U);
-        auto again = place.open_again();
-        ASSERT_TRUE(again) << again.error().message;
-        dataplane::nftables::NftablesDataplane dataplane(family, std::move(*again));
+        auto dataplane = dataplane_of(family, place);
         const auto restarted = dataplane.reconcile(plan);
         ASSERT_TRUE(restarted) << restarted.error().message;
         EXPECT_THAT(restarted->examples, IsEmpty());
@@ -331,6 +439,41 @@ TEST(Netlink, ARestartWritesNothing) {
         const auto removed = dataplane.apply(plan::inverse(plan::everything(plan)));
         ASSERT_TRUE(removed) << removed.error().message;
         EXPECT_THAT(place.listing(), ::testing::Not(HasSubstr("elements = {")));
+    }
+}
+
+// A start with the option, one without, one with it again: what counts comes and goes, all else stays as it is.
+TEST(Netlink, CountersComeAndGo) {
+    for (const auto family : net::kFamilies) {
+        const plan::Plan plan = everything_at_once(family, true);
+        const Place place = Place::make();
+        const auto restart = [&](Counting counting) {
+            NftablesDataplane dataplane(family, place.open_again().value(), nullptr, Limits{},
+                                        counting == Counting::kOn ? place.open_again().value() : nullptr);
+            const auto outcome = dataplane.reconcile(plan);
+            EXPECT_TRUE(outcome) << outcome.error().message;
+            EXPECT_THAT(dataplane.set_aside(), IsEmpty());
+            return outcome.value_or({});
+        };
+        const auto sorted_listing = [&] {
+            auto all = lines(with_sorted_elements(place.listing()));
+            std::sort(all.begin(), all.end());  // what was made anew stands at the end
+            return all;
+        };
+        restart(Counting::kOff);
+        const auto plain = sorted_listing();
+        std::size_t destinations = 0;
+        for (const auto& [name, service_port] : plan.service_ports) destinations += service_port->destinations.size();
+        const auto on = restart(Counting::kOn);
+        EXPECT_EQ(on.elements_added, destinations);
+        EXPECT_EQ(on.elements_deleted, 0U);
+        EXPECT_THAT(sorted_listing(), ::testing::IsSupersetOf(plain));
+        EXPECT_THAT(place.listing(), HasSubstr("set nodeport-counted"));
+        const auto again = restart(Counting::kOn);
+        EXPECT_EQ(again.transactions, 0U);
+        const auto off = restart(Counting::kOff);
+        EXPECT_EQ(off.elements_added + off.elements_deleted, 0U) << "the set goes as a whole";
+        EXPECT_EQ(sorted_listing(), plain);
     }
 }
 

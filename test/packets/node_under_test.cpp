@@ -7,17 +7,20 @@
 namespace ghostip::packets {
 
 NodeUnderTest::NodeUnderTest(const testnet::Topology& topology, const dataplane::Mode& mode, net::Family family,
-                             plan::NodeSettings settings)
+                             plan::NodeSettings settings, const dataplane::Options& options)
     : topology_(topology),
       mode_(mode),
       family_(family),
+      options_(options),
       planner_(family, std::move(settings), mode.profile(), plan::HostFacts{topology.node_addresses()}) {}
 
 Result<std::unique_ptr<NodeUnderTest>> NodeUnderTest::open(const testnet::Topology& topology, const std::string& mode,
-                                                           net::Family family, plan::NodeSettings settings) {
+                                                           net::Family family, plan::NodeSettings settings,
+                                                           const dataplane::Options& options) {
     const auto* found = agent::find_mode(mode);
     if (found == nullptr) return fail("no mode {}", mode);
-    auto node = std::unique_ptr<NodeUnderTest>(new NodeUnderTest(topology, *found, family, std::move(settings)));
+    auto node =
+        std::unique_ptr<NodeUnderTest>(new NodeUnderTest(topology, *found, family, std::move(settings), options));
     RETURN_IF_ERROR(node->restart());
     return node;
 }
@@ -25,7 +28,7 @@ Result<std::unique_ptr<NodeUnderTest>> NodeUnderTest::open(const testnet::Topolo
 Result<void> NodeUnderTest::restart() {
     const auto inside = topology_.node().enter();
     dataplane_.reset();
-    ASSIGN_OR_RETURN(dataplane_, mode_.open(family_));
+    ASSIGN_OR_RETURN(dataplane_, mode_.open(family_, options_));
     return {};
 }
 

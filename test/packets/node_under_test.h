@@ -21,7 +21,8 @@ class NodeUnderTest {
   public:
     [[nodiscard]] static Result<std::unique_ptr<NodeUnderTest>> open(const testnet::Topology& topology,
                                                                      const std::string& mode, net::Family family,
-                                                                     plan::NodeSettings settings);
+                                                                     plan::NodeSettings settings,
+                                                                     const dataplane::Options& options = {});
 
     // How a change reaches the kernel.
     enum class By { kReconcile, kDelta };
@@ -38,11 +39,12 @@ class NodeUnderTest {
 
   private:
     NodeUnderTest(const testnet::Topology& topology, const dataplane::Mode& mode, net::Family family,
-                  plan::NodeSettings settings);
+                  plan::NodeSettings settings, const dataplane::Options& options);
 
     const testnet::Topology& topology_;
     const dataplane::Mode& mode_;
     const net::Family family_;
+    const dataplane::Options options_;
     plan::Planner planner_;
     std::unique_ptr<dataplane::Dataplane> dataplane_;
     plan::Plan plan_;

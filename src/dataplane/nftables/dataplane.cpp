@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "dataplane/nftables/cleanup.h"
+#include "dataplane/nftables/counts.h"
 #include "dataplane/nftables/drift.h"
 #include "dataplane/nftables/element_changes.h"
 #include "dataplane/nftables/handovers.h"
@@ -31,13 +32,19 @@ constexpr std::size_t kShared = SIZE_MAX;  // the tag of pieces that are no serv
 }  // namespace
 
 NftablesDataplane::NftablesDataplane(net::Family family, std::unique_ptr<kernel::nft::Kernel> kernel,
-                                     std::unique_ptr<kernel::nft::Kernel> background, const Limits& limits)
-    : family_(family), kernel_(std::move(kernel)), background_(std::move(background)), limits_(limits) {}
+                                     std::unique_ptr<kernel::nft::Kernel> background, const Limits& limits,
+                                     std::shared_ptr<kernel::nft::Kernel> counts)
+    : family_(family),
+      kernel_(std::move(kernel)),
+      background_(std::move(background)),
+      limits_(limits),
+      counts_(std::move(counts)),
+      counting_(counts_ ? Counting::kOn : Counting::kOff) {}
 
-Batch NftablesDataplane::full_batch(const plan::Plan& plan) {
+Batch NftablesDataplane::full_batch(const plan::Plan& plan, Counting counting) {
     Classes classes;
     for (const auto& [name, service_port] : plan.service_ports) collect_classes(*service_port, classes);
-    const Structure structure = render_structure({plan.family, plan.node, classes});
+    const Structure structure = render_structure({plan.family, plan.node, classes, counting});
     // Adding it first makes the deletion work where there is no table yet.
     Batch batch{table(plan.family), {AddTable{}, DeleteTable{}, AddTable{}}};
     for (const auto& set : structure.sets) batch.operations.emplace_back(AddSet{set});
@@ -45,7 +52,7 @@ Batch NftablesDataplane::full_batch(const plan::Plan& plan) {
     // Rules when all chains are there, since they refer to each other.
     for (const auto& chain : structure.chains)
         for (const auto& rule : chain.rules) batch.operations.emplace_back(AddRule{chain.name, rule});
-    for (auto& [ref, elements] : expected_elements(plan, {}))
+    for (auto& [ref, elements] : expected_elements(plan, {}, counting))
         batch.operations.emplace_back(AddElements{std::move(elements)});
     return batch;
 }
@@ -114,7 +121,7 @@ Result<void> NftablesDataplane::write(const plan::Delta& delta, Start start, Out
 // What differs from the structure that is there; remembers the new one.
 std::vector<Operation> NftablesDataplane::stage_structure(const plan::NodeRules& node, const Classes& classes) {
     std::vector<Operation> operations;
-    Structure structure = render_structure({family_, node, classes});
+    Structure structure = render_structure({family_, node, classes, counting_});
     for (auto& set : structure.sets) {
         if (state_.sets.contains(set.name)) continue;
         operations.emplace_back(AddSet{set});
@@ -177,7 +184,7 @@ NftablesDataplane::Elements NftablesDataplane::elements_before(const plan::Servi
         render_elements(*change.before,
                         slots != state_.slots.end() ? slots->second
                                                     : ServicePortSlots{change.before->cluster, change.before->local},
-                        list);
+                        counting_, list);
     }
     return std::move(list.elements());
 }
@@ -199,7 +206,7 @@ Piece NftablesDataplane::stage_service_ports(Pending& pending) {
             assigned.local =
                 assign_slots(own_order ? change->before->local : known->second.local, change->after->local);
         }
-        render_elements(*change->after, assigned, after);
+        render_elements(*change->after, assigned, counting_, after);
         if (assigned.cluster != change->after->cluster || assigned.local != change->after->local)
             slots = std::move(assigned);
     }
@@ -244,6 +251,11 @@ std::vector<SetAside> NftablesDataplane::set_aside() const {
     for (const auto& [name, aside] : state_.aside) list.push_back({name.text(), aside.reason});
     std::sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.object < b.object; });
     return list;
+}
+
+Dataplane::CountReader NftablesDataplane::count_reader() const {
+    if (!counts_) return nullptr;
+    return [kernel = counts_, family = family_] { return read_counts(*kernel, family); };
 }
 
 std::vector<std::uint32_t> NftablesDataplane::port_ids() const {

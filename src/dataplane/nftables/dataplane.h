@@ -25,9 +25,11 @@ namespace ghostip::dataplane::nftables {
 
 class NftablesDataplane final : public Dataplane {
   public:
-    // `background` is for SlowWork, which runs on another thread; without it such work uses `kernel`.
+    // `background` is for SlowWork, which runs on another thread; without it such work uses `kernel`. `counts` is for
+    // count_reader(), which is used by a third; without it nothing is counted.
     NftablesDataplane(net::Family family, std::unique_ptr<kernel::nft::Kernel> kernel,
-                      std::unique_ptr<kernel::nft::Kernel> background = nullptr, const Limits& limits = {});
+                      std::unique_ptr<kernel::nft::Kernel> background = nullptr, const Limits& limits = {},
+                      std::shared_ptr<kernel::nft::Kernel> counts = nullptr);
 
     [[nodiscard]] Result<Outcome> reconcile(const plan::Plan& plan) override;
     [[nodiscard]] Result<Outcome> apply(const plan::Delta& delta) override;
@@ -35,12 +37,13 @@ class NftablesDataplane final : public Dataplane {
     [[nodiscard]] std::function<Result<Sight>()> look(const plan::Plan& plan) const override;
     [[nodiscard]] Result<Outcome> check(const plan::Plan& plan, const Sight& sight) override;
     [[nodiscard]] std::vector<SetAside> set_aside() const override;
+    [[nodiscard]] CountReader count_reader() const override;
 
     // Of the sockets that this instance writes through.
     [[nodiscard]] std::vector<std::uint32_t> port_ids() const;
 
     // One batch that makes the table anew with all that the plan wants.
-    [[nodiscard]] static kernel::nft::Batch full_batch(const plan::Plan& plan);
+    [[nodiscard]] static kernel::nft::Batch full_batch(const plan::Plan& plan, Counting counting = Counting::kOff);
 
   private:
     using Elements = std::vector<ElementList::Element>;
@@ -95,6 +98,8 @@ class NftablesDataplane final : public Dataplane {
     const std::unique_ptr<kernel::nft::Kernel> kernel_;
     const std::unique_ptr<kernel::nft::Kernel> background_;  // of one other thread; null: there is none
     const Limits limits_;
+    const std::shared_ptr<kernel::nft::Kernel> counts_;  // of one other thread; null: nothing is counted
+    const Counting counting_;
     const std::shared_ptr<ClientSweep> sweep_ = std::make_shared<ClientSweep>();
     State state_;
 };

@@ -14,9 +14,10 @@ using plan::testing::World;
 using Commands = std::vector<Command>;
 
 // The structure for all classes that ever occurred.
-std::map<std::string, kernel::nft::Chain> chains_for(const plan::Plan& plan, const Classes& classes) {
+std::map<std::string, kernel::nft::Chain> chains_for(const plan::Plan& plan, const Classes& classes,
+                                                     Counting counting) {
     std::map<std::string, kernel::nft::Chain> chains;
-    for (auto& chain : render_structure({plan.family, plan.node, classes}).chains) chains[chain.name] = chain;
+    for (auto& chain : render_structure({plan.family, plan.node, classes, counting}).chains) chains[chain.name] = chain;
     return chains;
 }
 
@@ -26,12 +27,12 @@ Classes classes_of(const plan::Plan& plan) {
     return classes;
 }
 
-void expect_holds(const OnTwin& place, const plan::Plan& plan, const Classes& classes) {
+void expect_holds(const OnTwin& place, const plan::Plan& plan, const Classes& classes, Counting counting) {
     const TableState& state = place.state();
-    const TableState fresh = freshly_replaced(plan);
+    const TableState fresh = freshly_replaced(plan, counting);
     RC_ASSERT(broken_pools(state) == std::vector<std::string>{});
     RC_ASSERT(comparable(state) == comparable(fresh));
-    RC_ASSERT(state.chains == chains_for(plan, classes));
+    RC_ASSERT(state.chains == chains_for(plan, classes, counting));
     for (const auto& [name, set] : fresh.sets)
         RC_ASSERT((state.sets.contains(name) && state.sets.at(name).declaration == set.declaration));
 }
@@ -44,7 +45,8 @@ void run(const Commands& commands, std::uint32_t seed, Sabotage&& sabotage) {
     plan::Planner planner(world.family(), world.settings(), plan::nftables_profile(), world.host());
     static_cast<void>(planner.apply({}));
     const Limits limits{1 + seed % 40, seed % 3 == 0 ? 0 : kLargestDump};
-    OnTwin place(world.family(), limits);
+    const Counting counting = seed % 5 < 2 ? Counting::kOn : Counting::kOff;
+    OnTwin place(world.family(), limits, counting);
     RC_ASSERT(place.reconcile(planner.plan()).has_value());
     Classes classes = classes_of(planner.plan());
     for (const auto& command : commands) {
@@ -61,16 +63,22 @@ void run(const Commands& commands, std::uint32_t seed, Sabotage&& sabotage) {
             RC_ASSERT(failing != 0U);
             RC_ASSERT(place.reconcile(planner.plan()).has_value());
         }
-        if (!result || command.ends_batch || &command == &commands.back()) expect_holds(place, planner.plan(), classes);
+        if (!result || command.ends_batch || &command == &commands.back())
+            expect_holds(place, planner.plan(), classes, counting);
     }
     // Another process takes over: nothing changed, nothing is written.
-    OnTwin successor(world.family(), place.twin, limits);
+    OnTwin successor(world.family(), place.twin, limits, counting);
     successor.twin.reset_counters();
     const auto taken = successor.reconcile(planner.plan());
     RC_ASSERT(taken.has_value());
     RC_ASSERT(successor.twin.counters().commits == 0U);
     RC_ASSERT(taken->differences == 0U);
     RC_ASSERT(successor.state() == place.state());
+    // One that was told otherwise: what counts comes or goes, and nothing else.
+    const Counting other = counting == Counting::kOn ? Counting::kOff : Counting::kOn;
+    OnTwin changed(world.family(), place.twin, limits, other);
+    RC_ASSERT(changed.reconcile(planner.plan()).has_value());
+    expect_holds(changed, planner.plan(), classes, other);
 }
 
 // Fewer than the planner gets: each check makes the whole ruleset twice.

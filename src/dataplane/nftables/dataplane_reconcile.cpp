@@ -150,7 +150,7 @@ Result<void> NftablesDataplane::settle(const plan::Plan& plan, const Observed& o
     // A class that nobody needs any more is no difference: what was there before this process started stays.
     Classes classes = look == Look::kFresh ? classes_of(plan) : state_.classes;
     if (look == Look::kFresh) add_classes(classes_in(observed.structure, family_), classes);
-    const Structure wanted = render_structure({family_, plan.node, classes});
+    const Structure wanted = render_structure({family_, plan.node, classes, counting_});
     Repair repair;
     compare_structure(observed.structure, wanted, repair);
     outcome.examples = repair.examples;
@@ -165,10 +165,10 @@ Result<void> NftablesDataplane::settle(const plan::Plan& plan, const Observed& o
     std::map<SetRef, kernel::nft::Elements> expected;
     if (look == Look::kPlaces) {
         FocusSink sink(focus);
-        render_everything(plan, slots, sink);
+        render_everything(plan, slots, counting_, sink);
         expected = std::move(sink.sets());
     } else {
-        expected = expected_elements(plan, slots);
+        expected = expected_elements(plan, slots, counting_);
     }
     std::set<SetRef> sets;
     for (const auto& [ref, elements] : expected) sets.insert(ref);
@@ -237,7 +237,7 @@ void NftablesDataplane::remember_refusal(const plan::Plan& plan, const SlotOrder
             render_elements(
                 *service_port,
                 order != slots.end() ? order->second : ServicePortSlots{service_port->cluster, service_port->local},
-                list);
+                counting_, list);
             entry.landed = std::move(list.elements());
         }
         std::erase_if(entry.landed, [&](const auto& element) {
@@ -271,17 +271,16 @@ Result<void> NftablesDataplane::write_structure(const Repair& repair, Outcome& o
 
 // Everything in one transaction: long, but whole. Clients that stick to an endpoint are carried over.
 Result<void> NftablesDataplane::replace_at_once(const plan::Plan& plan, Outcome& outcome) {
-    auto batch = full_batch(plan);
+    auto batch = full_batch(plan, counting_);
     ASSIGN_OR_RETURN(auto clients, remembered_clients(*kernel_, plan));
     for (auto& elements : clients) batch.operations.emplace_back(AddElements{std::move(elements)});
     const auto start = std::chrono::steady_clock::now();
     RETURN_IF_ERROR(kernel_->commit(batch));
     outcome.committed(start);
     state_ = State{plan.node, classes_of(plan), {}, {}, {}, {}, {}};
-    for (auto& chain : render_structure({family_, plan.node, state_.classes}).chains)
-        state_.chains[chain.name] = std::move(chain);
-    for (auto& set : render_structure({family_, plan.node, state_.classes}).sets)
-        state_.sets[set.name] = std::move(set);
+    Structure structure = render_structure({family_, plan.node, state_.classes, counting_});
+    for (auto& chain : structure.chains) state_.chains[chain.name] = std::move(chain);
+    for (auto& set : structure.sets) state_.sets[set.name] = std::move(set);
     return {};
 }
 

@@ -19,11 +19,12 @@ using Bytes = kernel::nft::MemoryKernel::Bytes;
 using TableState = kernel::nft::MemoryKernel::TableState;
 
 struct OnTwin {
-    explicit OnTwin(net::Family family, const Limits& limits = {})
-        : OnTwin(family, std::make_unique<kernel::nft::MemoryKernel>(), limits) {}
+    explicit OnTwin(net::Family family, const Limits& limits = {}, Counting counting = Counting::kOff)
+        : OnTwin(family, std::make_unique<kernel::nft::MemoryKernel>(), limits, counting) {}
     // A process that starts on the kernel of another one, which has ended.
-    OnTwin(net::Family family, const kernel::nft::MemoryKernel& kernel, const Limits& limits = {})
-        : OnTwin(family, std::make_unique<kernel::nft::MemoryKernel>(kernel), limits) {}
+    OnTwin(net::Family family, const kernel::nft::MemoryKernel& kernel, const Limits& limits = {},
+           Counting counting = Counting::kOff)
+        : OnTwin(family, std::make_unique<kernel::nft::MemoryKernel>(kernel), limits, counting) {}
 
     // As the agent does it: what is left for later is done at once, since there is no other thread.
     [[nodiscard]] Result<Outcome> reconcile(const plan::Plan& plan) { return with_later(dataplane.reconcile(plan)); }
@@ -36,8 +37,15 @@ struct OnTwin {
     NftablesDataplane dataplane;
 
   private:
-    OnTwin(net::Family family, std::unique_ptr<kernel::nft::MemoryKernel> owned, const Limits& limits)
-        : table(nftables::table(family)), twin(*owned), dataplane(family, std::move(owned), nullptr, limits) {}
+    OnTwin(net::Family family, std::unique_ptr<kernel::nft::MemoryKernel> owned, const Limits& limits,
+           Counting counting)
+        : table(nftables::table(family)),
+          twin(*owned),
+          dataplane(family, std::move(owned), nullptr, limits, counting == Counting::kOn ? shared_twin() : nullptr) {}
+    // The twin once more, without a share in it: here the dataplane outlives who reads its counts.
+    [[nodiscard]] std::shared_ptr<kernel::nft::Kernel> shared_twin() const {
+        return {std::shared_ptr<kernel::nft::Kernel>(), &twin};
+    }
     static Result<Outcome> with_later(Result<Outcome> outcome) {
         if (!outcome) return outcome;
         for (const auto& work : outcome->later) RETURN_IF_ERROR(work());
@@ -46,8 +54,8 @@ struct OnTwin {
 };
 
 // What a first start makes of a plan on an empty kernel.
-inline TableState freshly_replaced(const plan::Plan& plan) {
-    OnTwin fresh(plan.family);
+inline TableState freshly_replaced(const plan::Plan& plan, Counting counting = Counting::kOff) {
+    OnTwin fresh(plan.family, Limits{}, counting);
     static_cast<void>(fresh.reconcile(plan));
     return fresh.state();
 }

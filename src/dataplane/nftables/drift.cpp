@@ -10,6 +10,7 @@
 
 #include "dataplane/nftables/dataplane.h"
 #include "dataplane/nftables/element_text.h"
+#include "dataplane/nftables/supported.h"
 #include "kernel/nft/linux.h"
 
 namespace ghostip::dataplane::nftables {
@@ -120,11 +121,15 @@ Suspicion suspicion_of(std::span<const ForeignWrite> writes, net::Family family)
     return suspicion;
 }
 
-Result<std::unique_ptr<Dataplane>> open_dataplane(net::Family family) {
+Result<std::unique_ptr<Dataplane>> open_dataplane(net::Family family, const Options& options) {
     ASSIGN_OR_RETURN(auto kernel, kernel::nft::LinuxKernel::open());
     ASSIGN_OR_RETURN(auto background, kernel::nft::LinuxKernel::open());
-    return std::unique_ptr<Dataplane>(
-        std::make_unique<NftablesDataplane>(family, std::move(kernel), std::move(background)));
+    std::shared_ptr<kernel::nft::Kernel> counts;
+    if (options.count_services && can_count(*kernel, family)) {
+        ASSIGN_OR_RETURN(counts, kernel::nft::LinuxKernel::open());
+    }
+    return std::unique_ptr<Dataplane>(std::make_unique<NftablesDataplane>(
+        family, std::move(kernel), std::move(background), Limits{}, std::move(counts)));
 }
 
 Result<std::unique_ptr<DriftWatch>> watch_drift(std::span<Dataplane* const> instances) {

@@ -24,7 +24,7 @@ struct Suspicion {
 [[nodiscard]] Suspicion suspicion_of(std::span<const ForeignWrite> writes, net::Family family);
 
 // Opens the dataplane on the kernel of this network namespace.
-[[nodiscard]] Result<std::unique_ptr<Dataplane>> open_dataplane(net::Family family);
+[[nodiscard]] Result<std::unique_ptr<Dataplane>> open_dataplane(net::Family family, const Options& options);
 // Mode::watch.
 [[nodiscard]] Result<std::unique_ptr<DriftWatch>> watch_drift(std::span<Dataplane* const> instances);
 // The same on any watch.

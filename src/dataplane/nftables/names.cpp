@@ -60,6 +60,7 @@ std::string set_name(const SetRef& ref) {
         case SetRole::kFilteredSources: return "filtered-sources";
         case SetRole::kAllowedSources: return fmt::format("allowed-sources-{}", ref.parameter);
         case SetRole::kHairpins: return "hairpins";
+        case SetRole::kCounted: return fmt::format("{}counted", prefix);
     }
     return "?";
 }
@@ -69,7 +70,7 @@ std::optional<SetRef> parse_set_name(std::string_view name) {
         SetRole::kClusterIps,        SetRole::kNodePortIps,     SetRole::kExternalCluster, SetRole::kExternalLocal,
         SetRole::kNoEndpointsReject, SetRole::kNoEndpointsDrop, SetRole::kOwnEndpoints,    SetRole::kUpTo,
         SetRole::kEndpoints,         SetRole::kAffinity,        SetRole::kMembers,         SetRole::kStuck,
-        SetRole::kFilteredSources,   SetRole::kAllowedSources,  SetRole::kHairpins};
+        SetRole::kFilteredSources,   SetRole::kAllowedSources,  SetRole::kHairpins,        SetRole::kCounted};
     std::uint32_t parameter = 0;
     if (const auto dash = name.rfind('-'); dash != std::string_view::npos) {
         const auto digits = name.substr(dash + 1);
@@ -119,6 +120,10 @@ kernel::nft::Set declare(const SetRef& ref) {
             set.size = kStuckClients;
             break;
         case SetRole::kAllowedSources: set.key = destination(Lane::kAddress) + Fields{Field::kAddress}; break;
+        case SetRole::kCounted:
+            set.key = destination(ref.lane);
+            set.counts = true;
+            break;
         case SetRole::kHairpins: set.key = {Field::kAddress, Field::kAddress, Field::kProtocol, Field::kPort}; break;
     }
     return set;

@@ -44,6 +44,7 @@ enum class SetRole : std::uint8_t {
     kFilteredSources,    // destinations that only some sources may dial
     kAllowedSources,     // destination and masked source, one prefix length each (parameter)
     kHairpins,           // endpoints of this node, as source and destination
+    kCounted,            // every destination, each with a counter
 };
 
 // One set: its role, its lane (kAddress where lanes have no meaning) and its parameter (0 where there is none).

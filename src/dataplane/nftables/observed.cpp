@@ -136,7 +136,7 @@ bool is_declared(const kernel::nft::Contents& contents, const kernel::nft::Set& 
     if (found == contents.sets.end()) return false;
     const auto& there = found->second;
     return there.key == set.key && there.data == set.data && there.timeout_seconds == set.timeout_seconds &&
-           there.size == set.size;
+           there.size == set.size && there.counts == set.counts;
 }
 
 Classes classes_in(const kernel::nft::Contents& contents, net::Family family) {

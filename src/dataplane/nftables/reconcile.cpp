@@ -195,20 +195,20 @@ SlotOrders adopt_slots(const Observed& observed, const plan::Plan& plan) {
     return orders;
 }
 
-void render_everything(const plan::Plan& plan, const SlotOrders& slots, ElementSink& sink) {
+void render_everything(const plan::Plan& plan, const SlotOrders& slots, Counting counting, ElementSink& sink) {
     for (const auto& [name, service_port] : plan.service_ports) {
         const auto known = slots.find(name);
         if (known != slots.end())
-            render_elements(*service_port, known->second, sink);
+            render_elements(*service_port, known->second, counting, sink);
         else
-            render_elements(*service_port, {service_port->cluster, service_port->local}, sink);
+            render_elements(*service_port, {service_port->cluster, service_port->local}, counting, sink);
     }
     for (const auto& [address, owners] : plan.cluster_ips) render_cluster_ip(address, sink);
     for (const auto& [hairpin, users] : plan.hairpins) render_hairpin(hairpin, sink);
     render_node_port_ips(plan.node, sink);
 }
 
-std::map<SetRef, Elements> expected_elements(const plan::Plan& plan, const SlotOrders& slots) {
+std::map<SetRef, Elements> expected_elements(const plan::Plan& plan, const SlotOrders& slots, Counting counting) {
     PackedElements expected;
     for (const Lane lane : kLanes) {
         const SetRef endpoints{SetRole::kEndpoints, lane};
@@ -217,7 +217,7 @@ std::map<SetRef, Elements> expected_elements(const plan::Plan& plan, const SlotO
             expected.reserve(
                 endpoints, count * (fields_size(declared.key, plan.family) + fields_size(declared.data, plan.family)));
     }
-    render_everything(plan, slots, expected);
+    render_everything(plan, slots, counting, expected);
     return std::move(expected.sets());
 }
 
@@ -236,13 +236,9 @@ void compare_elements(const SetRef& set, const Differing& differing, net::Family
     }
 }
 
-std::optional<plan::DestinationKey> destination_of(const Piece& piece, net::Family family) {
-    if (piece.size() == 0) return std::nullopt;
-    const auto& element = piece.deleted.empty() ? piece.added.front() : piece.deleted.front();
-    if (!keyed_by_destination(element.set.role)) return std::nullopt;
+plan::DestinationKey destination_from(Lane lane, std::span<const std::uint8_t> bytes, net::Family family) {
     plan::DestinationKey key;
-    auto bytes = element.key();
-    key.node_port = is_node_port(element.set.lane);
+    key.node_port = is_node_port(lane);
     key.address = net::IpAddress(family);
     if (!key.node_port) {
         key.address = net::IpAddress::from_bytes(family, bytes.data());
@@ -251,6 +247,13 @@ std::optional<plan::DestinationKey> destination_of(const Piece& piece, net::Fami
     key.protocol = static_cast<net::Protocol>(bytes[0]);
     key.port = static_cast<std::uint16_t>(bytes[4] << 8 | bytes[5]);
     return key;
+}
+
+std::optional<plan::DestinationKey> destination_of(const Piece& piece, net::Family family) {
+    if (piece.size() == 0) return std::nullopt;
+    const auto& element = piece.deleted.empty() ? piece.added.front() : piece.deleted.front();
+    if (!keyed_by_destination(element.set.role)) return std::nullopt;
+    return destination_from(element.set.lane, element.key(), family);
 }
 
 }  // namespace ghostip::dataplane::nftables

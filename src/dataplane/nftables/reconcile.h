@@ -12,6 +12,7 @@
 
 #include <map>
 #include <set>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -54,14 +55,16 @@ void compare_structure(const kernel::nft::Contents& there, const Structure& want
 [[nodiscard]] SlotOrders adopt_slots(const Observed& observed, const plan::Plan& plan);
 
 // All elements that the plan wants, but for those of sets that rules write to.
-void render_everything(const plan::Plan& plan, const SlotOrders& slots, ElementSink& sink);
-[[nodiscard]] std::map<SetRef, kernel::nft::Elements> expected_elements(const plan::Plan& plan,
-                                                                        const SlotOrders& slots);
+void render_everything(const plan::Plan& plan, const SlotOrders& slots, Counting counting, ElementSink& sink);
+[[nodiscard]] std::map<SetRef, kernel::nft::Elements> expected_elements(const plan::Plan& plan, const SlotOrders& slots,
+                                                                        Counting counting);
 
 // Adds the pieces for what differs in one set; what is absent on a side counts as empty there.
 void compare_elements(const SetRef& set, const Differing& differing, net::Family family,
                       std::map<std::string, Piece>& by_destination, Repair& repair);
 
+// The destination with which a key of this lane begins.
+[[nodiscard]] plan::DestinationKey destination_from(Lane lane, std::span<const std::uint8_t> bytes, net::Family family);
 // The destination that all elements of a piece lead to; absent for pieces of another kind.
 [[nodiscard]] std::optional<plan::DestinationKey> destination_of(const Piece& piece, net::Family family);
 

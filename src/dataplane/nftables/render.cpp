@@ -21,8 +21,10 @@ std::string elements_text(const kernel::nft::Set& set, const Elements& elements,
 
 }  // namespace
 
-std::string render(const plan::Plan& plan) {
-    const kernel::nft::Batch batch = NftablesDataplane::full_batch(plan);
+std::string render(const plan::Plan& plan) { return render(plan, Counting::kOff); }
+
+std::string render(const plan::Plan& plan, Counting counting) {
+    const kernel::nft::Batch batch = NftablesDataplane::full_batch(plan, counting);
     const auto family = plan.family;
     std::map<std::string, const Elements*> elements;
     std::map<std::string, kernel::nft::Chain> chains;

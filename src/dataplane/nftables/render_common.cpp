@@ -16,11 +16,13 @@ Key originally_dialled(Lane lane) {
     return is_node_port(lane) ? port : Key{select::kOriginalDestination} + port;
 }
 
+net::Prefix loopback(net::Family family) {
+    return *net::Prefix::parse_lenient(family == net::Family::kIpv4 ? "127.0.0.0/8" : "::1/128");
+}
+
 RuleBuilder& to_node_port_address(RuleBuilder& builder, const StructureInput& input) {
     if (!input.node.node_ports.all) return builder.in_set({select::kDestination}, name_of(SetRole::kNodePortIps));
-    const auto loopback = input.family == net::Family::kIpv4 ? net::Prefix::parse_lenient("127.0.0.0/8")
-                                                             : net::Prefix::parse_lenient("::1/128");
-    return builder.destination_is_local().destination(*loopback, false);
+    return builder.destination_is_local().destination(loopback(input.family), false);
 }
 
 RuleBuilder& from_pod(RuleBuilder& builder, const plan::LocalDetector& detector, bool matches) {

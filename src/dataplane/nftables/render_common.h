@@ -15,6 +15,7 @@ inline constexpr std::int32_t kDnatPriority = -99;
 inline constexpr std::int32_t kFilterPriority = 1;
 inline constexpr std::int32_t kLearnPriority = 99;  // before anybody rewrites the source
 inline constexpr std::int32_t kSnatPriority = 101;
+inline constexpr std::int32_t kCountPriority = 102;  // behind everybody who may drop a packet
 
 // What was dialled, as a look-up key: address . protocol . port, or protocol . port.
 [[nodiscard]] kernel::nft::Key dialled(Lane lane);
@@ -29,6 +30,8 @@ inline constexpr std::int32_t kSnatPriority = 101;
     return kernel::nft::RuleBuilder(input.family);
 }
 
+// The addresses of the loopback, which take no node ports.
+[[nodiscard]] net::Prefix loopback(net::Family family);
 // Adds the test: is the destination an address that accepts node ports?
 kernel::nft::RuleBuilder& to_node_port_address(kernel::nft::RuleBuilder& builder, const StructureInput& input);
 // Adds the test: does the local-traffic detector match (or not)? The detector must be available.

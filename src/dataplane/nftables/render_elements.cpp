@@ -115,7 +115,8 @@ std::array<std::optional<LanePool>, 2> lanes_of(const plan::Destination& destina
     return lanes;
 }
 
-void render_elements(const plan::ServicePortPlan& plan, const ServicePortSlots& slots, ElementSink& sink) {
+void render_elements(const plan::ServicePortPlan& plan, const ServicePortSlots& slots, Counting counting,
+                     ElementSink& sink) {
     for (const auto& destination : plan.destinations) {
         const KeyBytes key = KeyBytes().destination(destination.key);
         render_sources(destination, key.bytes(), sink);
@@ -123,6 +124,7 @@ void render_elements(const plan::ServicePortPlan& plan, const ServicePortSlots& 
         for (const auto& lane : lanes_of(destination))
             if (lane) render_pool(destination, lane->lane, slots.of(lane->scope), plan.affinity_seconds, sink);
         render_dispatch_element(plan, destination, key.bytes(), sink);
+        if (counting == Counting::kOn) sink.add({SetRole::kCounted, base_lane(destination)}, key.bytes(), {});
     }
 }
 

@@ -49,7 +49,8 @@ struct ServicePortSlots {
     }
 };
 
-void render_elements(const plan::ServicePortPlan& plan, const ServicePortSlots& slots, ElementSink& sink);
+void render_elements(const plan::ServicePortPlan& plan, const ServicePortSlots& slots, Counting counting,
+                     ElementSink& sink);
 void render_cluster_ip(const net::IpAddress& address, ElementSink& sink);
 void render_hairpin(const plan::Hairpin& hairpin, ElementSink& sink);
 void render_node_port_ips(const plan::NodeRules& node, ElementSink& sink);

@@ -36,6 +36,8 @@ Structure render_structure(const StructureInput& input) {
     if (!input.classes.source_lengths.empty()) refs.push_back({SetRole::kFilteredSources});
     for (const std::uint32_t length : input.classes.source_lengths)
         refs.push_back({SetRole::kAllowedSources, Lane::kAddress, length});
+    if (input.counting == Counting::kOn)
+        for (const Lane lane : {Lane::kAddress, Lane::kNodePort}) refs.push_back({SetRole::kCounted, lane});
 
     Structure structure;
     std::transform(refs.begin(), refs.end(), std::back_inserter(structure.sets), declare);
@@ -44,6 +46,7 @@ Structure render_structure(const StructureInput& input) {
     render_firewall(input, structure.chains);
     render_no_endpoints(input, structure.chains);
     render_masquerade(input, structure.chains);
+    render_counters(input, structure.chains);
     render_dispatch(input, structure.chains);
     // Dispatch comes last of all, so that whatever is half done, no packet enters it before the rest is there.
     std::stable_partition(structure.chains.begin(), structure.chains.end(),

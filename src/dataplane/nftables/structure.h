@@ -33,11 +33,15 @@ struct Structure {
     std::vector<kernel::nft::Chain> chains;  // those that others refer to come first; base chains last
 };
 
+// Whether packets and bytes are counted for each destination.
+enum class Counting : std::uint8_t { kOff, kOn };
+
 // Everything a renderer needs to know.
 struct StructureInput {
     net::Family family;
     const plan::NodeRules& node;
     const Classes& classes;
+    Counting counting = Counting::kOff;
 };
 
 [[nodiscard]] Structure render_structure(const StructureInput& input);
@@ -49,5 +53,6 @@ void render_affinity(const StructureInput& input, std::vector<kernel::nft::Chain
 void render_masquerade(const StructureInput& input, std::vector<kernel::nft::Chain>& chains);
 void render_firewall(const StructureInput& input, std::vector<kernel::nft::Chain>& chains);
 void render_no_endpoints(const StructureInput& input, std::vector<kernel::nft::Chain>& chains);
+void render_counters(const StructureInput& input, std::vector<kernel::nft::Chain>& chains);
 
 }  // namespace ghostip::dataplane::nftables

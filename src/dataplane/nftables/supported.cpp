@@ -128,6 +128,16 @@ std::vector<std::string> missing(Kernel& kernel, net::Family family) {
     return lacks;
 }
 
+bool can_count(Kernel& kernel, net::Family family) {
+    const SetRef set{SetRole::kCounted};
+    const auto size = static_cast<std::uint16_t>(destination_bytes(set.lane, family));
+    kernel::nft::Elements one{set_name(set), size, 0, std::vector<std::uint8_t>(size)};
+    return kernel
+        .check({{family, std::string(kProbeTable), ""},
+                {AddTable{}, AddSet{declare(set)}, kernel::nft::AddElements{std::move(one)}}})
+        .has_value();
+}
+
 std::vector<std::string> missing(net::Family family) {
     auto kernel = LinuxKernel::open();
     if (!kernel) return {kernel.error().message};

@@ -17,4 +17,7 @@ namespace ghostip::dataplane::nftables {
 [[nodiscard]] std::vector<std::string> missing(net::Family family);
 [[nodiscard]] std::vector<std::string> missing(kernel::nft::Kernel& kernel, net::Family family);
 
+// Can elements of this kernel's sets count the packets that find them? Nothing else depends on it.
+[[nodiscard]] bool can_count(kernel::nft::Kernel& kernel, net::Family family);
+
 }  // namespace ghostip::dataplane::nftables
