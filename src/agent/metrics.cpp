@@ -119,6 +119,39 @@ void Metrics::watch(std::function<std::vector<WatchState>()> states) {
             [](const WatchState& state) { return state.holding ? 1 : 0; });
 }
 
+void Metrics::count_services(net::Family family, std::shared_ptr<ServiceCounters> counters) {
+    {
+        const std::lock_guard lock(mutex_);
+        service_counters_[family] = std::move(counters);
+        if (service_counters_.size() > 1) return;
+    }
+    const auto observe = [this](const char* name, const char* help, std::uint64_t ServiceCounters::Sum::*number) {
+        registry_.observed_family(Kind::kCounter, name, help,
+                                  {"namespace", "service", "port_name", "protocol", kFamilyLabel},
+                                  [this, number] { return service_sums(number); });
+    };
+    observe("ghostip_service_packets_total", "Packets to a Service's port and back, of connections translated here.",
+            &ServiceCounters::Sum::packets);
+    observe("ghostip_service_bytes_total", "The bytes of these packets, from the IP header on.",
+            &ServiceCounters::Sum::bytes);
+}
+
+MetricsRegistry::Values Metrics::service_sums(std::uint64_t ServiceCounters::Sum::*number) {
+    std::map<net::Family, std::shared_ptr<ServiceCounters>> all;
+    {
+        const std::lock_guard lock(mutex_);
+        all = service_counters_;
+    }
+    MetricsRegistry::Values values;
+    for (const auto& [family, counters] : all)
+        for (const auto& sum : counters->sums())
+            values.emplace_back(
+                LabelValues{sum.name.service.namespace_, sum.name.service.name, sum.name.port,
+                            std::string(net::protocol_name(sum.name.protocol)), std::string(net::family_name(family))},
+                static_cast<double>(sum.*number));
+    return values;
+}
+
 http::Response Metrics::metrics() const {
     return {200,
             registry_.text(),

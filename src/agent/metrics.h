@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "agent/client_metrics.h"
 #include "agent/kube_proxy_metrics.h"
 #include "agent/metrics_registry.h"
+#include "agent/service_counters.h"
 #include "http/message.h"
 #include "net/address.h"
 
@@ -77,11 +79,15 @@ class Metrics {
     // Asked for at every reading, on the reader's thread.
     void watch(std::function<std::vector<WatchState>()> states);
 
+    // Packets and bytes of this family's service ports, asked for at every reading. Once for each family.
+    void count_services(net::Family family, std::shared_ptr<ServiceCounters> counters);
+
     // /metrics
     [[nodiscard]] http::Response metrics() const;
 
   private:
     [[nodiscard]] OfFamily children(net::Family family);
+    [[nodiscard]] MetricsRegistry::Values service_sums(std::uint64_t ServiceCounters::Sum::*number);
 
     // The families, in the order of their declaration, before the references into them.
     MetricsRegistry registry_;
@@ -105,6 +111,7 @@ class Metrics {
 
     std::mutex mutex_;
     std::map<net::Family, OfFamily> of_family_;  // guarded by mutex_; entries stay where they are
+    std::map<net::Family, std::shared_ptr<ServiceCounters>> service_counters_;  // guarded by mutex_
 };
 
 }  // namespace ghostip::agent

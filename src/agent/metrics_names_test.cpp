@@ -49,6 +49,15 @@ void count_everything(Metrics& metrics) {
     client.rotated_certificate(4000);
     metrics.set_build({"1", "36", "v1.36.2", "abc", "clean", "2026-01-01T00:00:00Z", "", "g++", "linux/amd64"});
     metrics.set_feature("NFTablesProxyMode", "", true);
+    for (const auto family : net::kFamilies) {
+        auto counters = std::make_shared<ServiceCounters>(family, [] { return dataplane::DestinationCounts{}; });
+        plan::ServicePortPlan port;
+        port.name = {{"default", "web"}, "http", net::Protocol::kTcp};
+        plan::Delta delta;
+        delta.service_ports.push_back({nullptr, std::make_shared<const plan::ServicePortPlan>(port)});
+        counters->apply(delta);
+        metrics.count_services(family, std::move(counters));
+    }
     metrics.watch([] { return std::vector<WatchState>{{"services", 1.5, 2, 6, 3, 5, 4, true}, {"endpointslices"}}; });
 }
 
@@ -62,6 +71,7 @@ struct Row {
 std::vector<Row> rows() {
     const Labels family{"ip_family"};
     const Labels host{"verb", "host"};
+    const Labels service_port{"namespace", "service", "port_name", "protocol", "ip_family"};
     const std::vector<double> sync{0.001, 16.384, 15};
     const std::vector<double> programming{0, 300, 1 + 2 + 59 + 12 + 7};
     const std::vector<double> duration{0.005, 60, 12};
@@ -122,6 +132,8 @@ std::vector<Row> rows() {
         {"ghostip_plan_endpoints", "gauge", family},
         {"ghostip_health_check_ports", "gauge", family},
         {"ghostip_transactions_total", "counter", {}},
+        {"ghostip_service_packets_total", "counter", service_port},
+        {"ghostip_service_bytes_total", "counter", service_port},
         {"ghostip_watch_age_seconds", "gauge", {"resource"}},
         {"ghostip_watch_relists_total", "counter", {"resource"}},
         {"ghostip_watch_stalls_total", "counter", {"resource"}},

@@ -22,6 +22,15 @@ double seconds_since(Proxier::Time start) {
 // The kernel holds something else than what was written: there is no trouble that a pause would end.
 bool is_mismatch(const Error& error) { return error.code == ENOENT || error.code == EEXIST; }
 
+std::shared_ptr<ServiceCounters> open_counters(net::Family family, const dataplane::Dataplane& dataplane,
+                                               Metrics& metrics) {
+    auto read = dataplane.count_reader();
+    if (!read) return nullptr;
+    auto counters = std::make_shared<ServiceCounters>(family, std::move(read));
+    metrics.count_services(family, counters);
+    return counters;
+}
+
 }  // namespace
 
 Proxier::Proxier(net::Family family, const ProxierConfig& config, std::unique_ptr<plan::Planner> planner,
@@ -38,6 +47,7 @@ Proxier::Proxier(net::Family family, const ProxierConfig& config, std::unique_pt
       health_check_ports_(listeners.health_check_ports),
       background_(background),
       answers_(std::move(answers)),
+      service_counters_(open_counters(family_, *dataplane_, metrics_)),
       latency_(family, config_.wall_clock()),
       reconcile_at_(Time::min()),
       guard_(family, config_.drift),
@@ -106,6 +116,7 @@ std::vector<plan::Delta> Proxier::plan(const std::vector<api::Change>& changes, 
         stale_flows_.merge(flow_finder_.next(delta));
         tell_node_rules(delta);
         plan_counts_.apply(delta);
+        if (service_counters_) service_counters_->apply(delta);
         health_check_ports_.take(family_, delta);
         for (const auto& change : delta.service_ports)
             planned.insert((change.after ? change.after : change.before)->name.service);

@@ -20,6 +20,7 @@
 #include "agent/metrics.h"
 #include "agent/plan_counts.h"
 #include "agent/programming_latency.h"
+#include "agent/service_counters.h"
 #include "dataplane/dataplane.h"
 #include "plan/planner.h"
 #include "plan/stale_flows.h"
@@ -131,6 +132,7 @@ class Proxier {
 
     plan::StaleFlowFinder flow_finder_;
     PlanCounts plan_counts_;
+    const std::shared_ptr<ServiceCounters> service_counters_;  // null: nothing is counted
     ProgrammingLatency latency_;
     Waiting waiting_;
     const std::shared_ptr<FlowQueue> flow_queue_ = std::make_shared<FlowQueue>();

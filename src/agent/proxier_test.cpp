@@ -39,6 +39,10 @@ class ScriptedDataplane final : public dataplane::Dataplane {
         return answer("check");
     }
     [[nodiscard]] std::vector<dataplane::SetAside> set_aside() const override { return aside; }
+    [[nodiscard]] CountReader count_reader() const override {
+        if (!can_count) return nullptr;
+        return [this] { return counts; };
+    }
 
     std::vector<std::string> take() { return std::exchange(asked, {}); }
 
@@ -47,6 +51,8 @@ class ScriptedDataplane final : public dataplane::Dataplane {
     int failures = 0;  // so many calls are going to fail
     int failure = ENOBUFS;
     dataplane::Outcome outcome;
+    bool can_count = false;
+    dataplane::DestinationCounts counts;
 
   private:
     Result<dataplane::Outcome> answer(std::string what) {
@@ -60,9 +66,10 @@ class ScriptedDataplane final : public dataplane::Dataplane {
 };
 
 struct Scene {
-    Scene() {
+    explicit Scene(const std::function<void(ScriptedDataplane&)>& prepare = nullptr) {
         auto owned = std::make_unique<ScriptedDataplane>();
         dataplane = owned.get();
+        if (prepare) prepare(*dataplane);
         auto flows = std::make_unique<kernel::conntrack::MemoryConntrack>();
         conntrack = flows.get();
         ProxierConfig config;
@@ -132,6 +139,24 @@ TEST(Proxier, ReconcilesFirstThenAppliesDeltas) {
     EXPECT_THAT(scene.dataplane->take(), ElementsAre("reconcile", "apply"));
     EXPECT_EQ(scene.counts().service_ports.value(), 1);
     EXPECT_EQ(scene.counts().sync_success.value(), 2);
+}
+
+// Who owns a destination is known to who counts as soon as it is planned, and a mode that does not count costs nothing.
+TEST(Proxier, CountsServicesWhereTheDataplaneDoes) {
+    for (const bool counts : {true, false}) {
+        Scene scene([&](ScriptedDataplane& dataplane) {
+            if (counts) dataplane.counts.counts = {{{false, ip("172.30.0.41"), net::Protocol::kTcp, 80}, 3, 300}};
+            dataplane.can_count = counts;
+        });
+        ASSERT_TRUE(scene.sync({put(web())}, kStart));
+        const auto page = scene.metrics.metrics().body;
+        EXPECT_EQ(page.find("ghostip_service_packets_total{namespace=\"ns\",service=\"web\",port_name=\"p\","
+                            "protocol=\"TCP\",ip_family=\"IPv4\"} 3\n") != std::string::npos,
+                  counts);
+        EXPECT_EQ(page.find("ghostip_service_bytes_total") != std::string::npos, counts);
+        ASSERT_TRUE(scene.sync({gone(web())}, kStart + 1s));
+        EXPECT_EQ(scene.metrics.metrics().body.find("ghostip_service_packets"), std::string::npos);
+    }
 }
 
 // After a failure everything is looked at again, once the pause is over; changes meanwhile wait for that.

@@ -188,6 +188,8 @@ void add_own_flags(FlagSet& set, ProxyFlags& f) {
              "At most so many transactions, on the average: other programs that write rules wait for each"});
     set.add({"full-check-seconds", uint_value(own.full_check_seconds, 1, 7 * 24 * 3600), "",
              "How often all that the kernel holds is compared with what it should hold"});
+    set.add({"service-counters", bool_value(own.service_counters), "",
+             "Count packets and bytes of each Service's ports, for /metrics; costs a look-up for each packet"});
     set.add({"mass-removal-percent", uint_value(own.mass_removal_percent, 0, 100), "",
              "A list that would remove more than this share of all destinations is held; 100 never holds"});
     set.add({"mass-removal-count", uint_value(own.mass_removal_count, 0, kAnyNumber), "", "… and more than so many"});

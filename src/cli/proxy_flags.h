@@ -28,6 +28,7 @@ struct OwnSettings {
     agent::config::Duration mass_removal_delay = std::chrono::minutes(5);
     // A watch without a sign of life for so long is opened anew.
     agent::config::Duration watch_stall_limit = std::chrono::minutes(3);
+    bool service_counters = false;         // packets and bytes of each service port, on /metrics
     bool seccomp = true;                   // refuse itself system calls that it does not need
     bool remove_kube_proxy_rules = false;  // once the first sync is done
     // False: `--metrics-bind-address ""` under ghostip's own name. kube-proxy always has a metrics page.

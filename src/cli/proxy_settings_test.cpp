@@ -77,6 +77,13 @@ TEST_F(Settings, AnEmptyPageAddressMeansNowhereUnderOurOwnName) {
     EXPECT_FALSE(settings(words, Invocation::kGhostip).own.serve_metrics);
 }
 
+TEST_F(Settings, ServicesAreCountedForWhoAsks) {
+    for (const auto invocation : {Invocation::kKubeProxy, Invocation::kGhostip}) {
+        EXPECT_FALSE(settings({"--proxy-mode=nftables"}, invocation).own.service_counters);
+        EXPECT_TRUE(settings({"--proxy-mode=nftables", "--service-counters"}, invocation).own.service_counters);
+    }
+}
+
 TEST_F(Settings, PeriodsBelongToTheMode) {
     auto c = settings({"--proxy-mode=nftables"}).configuration;
     EXPECT_EQ(sync_period(c), 30s);

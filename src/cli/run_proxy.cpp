@@ -55,6 +55,7 @@ agent::AgentConfig agent_config(const ProxySettings& settings, ProxyPlan plan) {
     agent::AgentConfig agent;
     agent.node = std::move(plan.node);
     agent.mode = plan.mode;
+    agent.dataplane.count_services = settings.own.service_counters;
     agent.time_per_commit = milliseconds(1000 / settings.own.commits_per_second);
     agent.min_sync_period = duration_cast<milliseconds>(
         config::min_sync_period(settings.configuration).named.value_or(config::Duration(0)));
