@@ -33,7 +33,8 @@ void check(const nlmsghdr* message, net::Family family) {
         std::vector<std::uint8_t> bytes;
         nft::decode_element(attribute, 24, 8, bytes);
         require(bytes.size() == 32 || bytes.empty());
-        require(nft::decode_count(attribute) == nft::decode_count(attribute));
+        for (const nlattr* element : netlink::nested(attribute))
+            require(nft::decode_count(element) == nft::decode_count(element));
     }
 }
 
