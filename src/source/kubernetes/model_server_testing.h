@@ -53,6 +53,8 @@ class ModelServer {
         auto& place = state_.objects[key];
         deletions_.try_emplace(key, 0);
         auto before = std::exchange(place, std::make_shared<Stored>(Stored{object, ++state_.version, state}));
+        // For who selects by it, it is deleted.
+        if (before && selected(before->object, node_name) && !selected(object, node_name)) ++deletions_[key];
         happen({state_.version, std::move(before), place});
     }
     void remove(const api::ObjectKey& key) {
