@@ -173,15 +173,20 @@ class Walk {
         options.node_name = plan::testing::node_settings().node_name;
         options.reflector.mass_removal.share = seed % 2 == 0 ? 0 : 0.01;
         options.reflector.mass_removal.more_than = 0;
+        // So long that there is much else between the two answers.
+        if (seed % 3 == 0) options.reflector.mass_removal.ask_again_after = 250s;
         if (seed % 7 < 3) options.reflector.accept = "application/vnd.kubernetes.protobuf";
         return options;
     }
 
     void step() {
-        switch (dice_.below(16)) {
+        switch (dice_.below(17)) {
             case 0: server_.compact(); break;
             case 1: server_.drop_watches(); break;
-            case 2: server_.bookmarks(); break;
+            case 2:
+                server_.finish_streams();
+                server_.bookmarks();
+                break;
             case 3: server_.close_some_watch(); break;
             case 4: source_.pass(std::chrono::milliseconds(dice_.below(400'000))); break;
             case 5:
@@ -193,6 +198,9 @@ class Walk {
             case 7:
                 cluster_.change_host();
                 for (auto& follower : followers_) follower->set_host(cluster_.host());
+                break;
+            case 8:
+                if (dice_.one_in(4)) outage();
                 break;
             default: cluster_.change_something(); break;
         }
@@ -215,6 +223,14 @@ class Walk {
         server_.faults = false;
         source_.pass(2min);
         server_.faults = true;
+    }
+
+    // Perhaps longer than anything is held back.
+    void outage() {
+        ++seen_["outages"];
+        server_.go_down();
+        source_.pass(std::chrono::milliseconds(dice_.below(500'000)));
+        server_.come_back();
     }
 
     // As the agent does: nothing before all is there, then whatever the queue holds.
@@ -240,6 +256,7 @@ class Walk {
     void check_when_quiet() {
         server_.faults = false;
         server_.repair_objects();
+        server_.finish_streams();
         for (int minute = 0; minute < 20; ++minute) {
             source_.pass(1min);
             server_.bookmarks();

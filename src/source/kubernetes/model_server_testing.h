@@ -82,13 +82,14 @@ class ModelServer {
         backup_ = state_;
         cached_ = state_;
     }
-    // Refuses everybody from now on; who comes back finds the copy.
+    // Refuses everybody from now on; then it comes back as it was, or as the copy.
     void go_down() {
         drop_watches();
         down_ = true;
     }
+    void come_back() { down_ = false; }
     void come_back_from_backup() {
-        down_ = false;
+        come_back();
         state_ = backup_;
         cached_ = state_;
         // What was written since is gone, as if deleted.
@@ -100,8 +101,17 @@ class ModelServer {
     }
     void bookmarks() {
         for (const auto& [id, watch] : watches_)
-            if (watch.from <= state_.version)
+            if (watch.from <= state_.version && !unfinished_.contains(id))
                 transport_.body(id, watch.wire->bookmark(*kind_of(watch.target), state_.version, false));
+    }
+    // Streaming lists say that all is there.
+    void finish_streams() {
+        for (const auto id : std::exchange(unfinished_, {})) {
+            const auto found = watches_.find(id);
+            if (found == watches_.end()) continue;
+            const auto& watch = found->second;
+            say(id, watch.wire->bookmark(*kind_of(watch.target), state_.version, true));
+        }
     }
     void close_some_watch() {
         if (watches_.empty()) return;
@@ -278,8 +288,10 @@ class ModelServer {
             if (faults && dice_.one_in(60)) return break_off(id);
             say(id, wire.event("ADDED", kind, written(*stored, wire)));
         }
-        say(id, wire.bookmark(kind, state_.version, true));
         watches_[id] = {state_.version, &wire, request.target};
+        unfinished_.insert(id);
+        // Else it takes a while, and what happens meanwhile is a part of the list.
+        if (!faults || !dice_.one_in(3)) finish_streams();
     }
 
     void answer_watch(RequestId id, const Request& request, const Wire& wire, const std::string& version) {
@@ -352,6 +364,7 @@ class ModelServer {
     State cached_;
     std::map<api::Kind, Snapshot> snapshots_;  // what pages are cut from
     std::map<RequestId, Watch> watches_;
+    std::set<RequestId> unfinished_;  // streaming lists
     std::map<api::ObjectKey, int> deletions_;
     bool down_ = false;
 };

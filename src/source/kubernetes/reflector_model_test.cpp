@@ -58,7 +58,10 @@ class Walk {
         switch (dice_.below(14)) {
             case 0: server_.compact(); break;
             case 1: server_.drop_watches(); break;
-            case 2: server_.bookmarks(); break;
+            case 2:
+                server_.finish_streams();
+                server_.bookmarks();
+                break;
             case 3: server_.close_some_watch(); break;
             case 4: scene_.pass(std::chrono::milliseconds(dice_.below(400'000))); break;
             case 5:
@@ -100,6 +103,7 @@ class Walk {
     void check_when_quiet() {
         server_.faults = false;
         server_.repair_objects();
+        server_.finish_streams();
         for (int minute = 0; minute < 20; ++minute) {
             scene_.pass(1min);
             server_.bookmarks();
