@@ -256,24 +256,24 @@ class ModelServer {
         const auto version = parameter(target, "resourceVersion");
         if (!version.empty() && std::stoi(version) > state_.version) return refuse_version(id, wire);
         const auto kind = *kind_of(target);
-        auto& snapshot = snapshots_[kind];
+        auto& listing = snapshots_[kind];
         if (parameter(target, "continue").empty()) {
             // From the cache, which may be behind, or the newest.
             const State& from = version == "0" ? cached_ : state_;
-            snapshot = {{}, from.version};
+            listing = {{}, from.version};
             for (const auto& [key, stored] : from.objects)
-                if (shown(*stored, target)) snapshot.left.push_back(stored);
+                if (shown(*stored, target)) listing.left.push_back(stored);
         } else if (dice_.one_in(5) && faults) {
             return refuse(id, wire, 410, "Expired", "too old a page");
         }
         const std::size_t size = parameter(target, "limit").empty() ? 1000 : 1 + dice_.below(4);
-        const auto end = snapshot.left.begin() + static_cast<std::ptrdiff_t>(std::min(size, snapshot.left.size()));
+        const auto end = listing.left.begin() + static_cast<std::ptrdiff_t>(std::min(size, listing.left.size()));
         std::vector<std::string> items;
-        for (auto item = snapshot.left.begin(); item != end; ++item) items.push_back(written(**item, wire));
-        snapshot.left.erase(snapshot.left.begin(), end);
+        for (auto item = listing.left.begin(); item != end; ++item) items.push_back(written(**item, wire));
+        listing.left.erase(listing.left.begin(), end);
         ++happenings["list"];
         transport_.head(id, 200, wire.media_type(Wire::Form::kList));
-        say(id, wire.list(kind, items, snapshot.version, snapshot.left.empty() ? "" : "more"));
+        say(id, wire.list(kind, items, listing.version, listing.left.empty() ? "" : "more"));
         transport_.end(id);
     }
 
