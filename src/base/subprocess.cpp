@@ -33,6 +33,11 @@ Result<Pipe> make_pipe() {
 
 // A file in memory instead of a pipe: nobody has to feed it, and no SIGPIPE comes from who does not read it.
 Result<Fd> input_file(std::string_view text) {
+    if (text.empty()) {
+        Fd nothing(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+        if (!nothing) return fail_errno("open /dev/null");
+        return nothing;
+    }
     Fd file(::memfd_create("input", MFD_CLOEXEC));
     if (!file) return fail_errno("make a file in memory");
     while (!text.empty()) {
@@ -44,6 +49,9 @@ Result<Fd> input_file(std::string_view text) {
     return file;
 }
 
+// Of its own.
+bool has_group(const Program& program) { return program.standard_input == Stream::kOurs; }
+
 std::vector<char*> pointers(const std::vector<std::string>& texts) {
     std::vector<char*> result;
     result.reserve(texts.size() + 1);
@@ -53,15 +61,15 @@ std::vector<char*> pointers(const std::vector<std::string>& texts) {
     return result;
 }
 
-// Signals as a fresh process has them: this process blocks those that end it.
+// Signals as a fresh process has them: this process blocks those that end it. A stream of -1 is inherited.
 Result<pid_t> spawn(const Program& program, int in, int out, int err) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     ::posix_spawn_file_actions_init(&actions);
     ::posix_spawnattr_init(&attributes);
-    ::posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
+    if (in >= 0) ::posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
     ::posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
-    ::posix_spawn_file_actions_adddup2(&actions, err, STDERR_FILENO);
+    if (err >= 0) ::posix_spawn_file_actions_adddup2(&actions, err, STDERR_FILENO);
     sigset_t none;
     sigset_t all;
     sigemptyset(&none);
@@ -69,7 +77,8 @@ Result<pid_t> spawn(const Program& program, int in, int out, int err) {
     ::posix_spawnattr_setsigmask(&attributes, &none);
     ::posix_spawnattr_setsigdefault(&attributes, &all);
     ::posix_spawnattr_setpgroup(&attributes, 0);
-    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    const int group = has_group(program) ? POSIX_SPAWN_SETPGROUP : 0;
+    ::posix_spawnattr_setflags(&attributes, static_cast<short>(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | group));
     const auto argv = pointers(program.argv);
     std::vector<char*> environment;
     if (program.environment) environment = pointers(*program.environment);
@@ -100,7 +109,8 @@ bool drain(int fd, std::string& text, std::size_t most) {
 // Reads both streams until the program ends; what a child that it left behind says later is not waited for.
 Result<void> listen(const Program& program, const Fd& process, const Fd& out, const Fd& err, Finished& finished) {
     const auto deadline = Clock::now() + program.time_limit;
-    std::array<pollfd, 3> fds{{{process.get(), POLLIN, 0}, {out.get(), POLLIN, 0}, {err.get(), POLLIN, 0}}};
+    std::array<pollfd, 4> fds{
+        {{process.get(), POLLIN, 0}, {out.get(), POLLIN, 0}, {err.get(), POLLIN, 0}, {program.stop_fd, POLLIN, 0}}};
     while (true) {
         const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
         if (left <= 0)
@@ -108,13 +118,14 @@ Result<void> listen(const Program& program, const Fd& process, const Fd& out, co
                                fmt::format("{} did not end within {} ms", program.argv[0], program.time_limit.count()));
         if (::poll(fds.data(), fds.size(), static_cast<int>(std::min<long>(left, 60000))) < 0 && errno != EINTR)
             return fail_errno("wait for {}", program.argv[0]);
+        if (fds[3].revents != 0) return errno_error(ECANCELED, fmt::format("{} was stopped", program.argv[0]));
         if (!drain(out.get(), finished.out, program.most_output)) fds[1].fd = -1;
-        if (!drain(err.get(), finished.err, program.most_output)) fds[2].fd = -1;
+        if (err && !drain(err.get(), finished.err, program.most_output)) fds[2].fd = -1;
         if (finished.out.size() + finished.err.size() > program.most_output)
             return errno_error(EFBIG, fmt::format("{} says more than {} bytes", program.argv[0], program.most_output));
         if (fds[0].revents != 0) {  // it may have written and ended since the streams were read
             static_cast<void>(drain(out.get(), finished.out, program.most_output));
-            static_cast<void>(drain(err.get(), finished.err, program.most_output));
+            if (err) static_cast<void>(drain(err.get(), finished.err, program.most_output));
             return {};
         }
     }
@@ -124,9 +135,15 @@ Result<void> listen(const Program& program, const Fd& process, const Fd& out, co
 
 Result<Finished> run(const Program& program) {
     if (program.argv.empty()) return fail("run: no program is named");
-    ASSIGN_OR_RETURN(Fd in, input_file(program.input));
+    Fd in;
+    Pipe err;
+    if (program.standard_input == Stream::kOurs) {
+        ASSIGN_OR_RETURN(in, input_file(program.input));
+    }
+    if (program.standard_error == Stream::kOurs) {
+        ASSIGN_OR_RETURN(err, make_pipe());
+    }
     ASSIGN_OR_RETURN(Pipe out, make_pipe());
-    ASSIGN_OR_RETURN(Pipe err, make_pipe());
     ASSIGN_OR_RETURN(const pid_t pid, spawn(program, in.get(), out.writer.get(), err.writer.get()));
     out.writer.reset();
     err.writer.reset();
@@ -135,7 +152,7 @@ Result<Finished> run(const Program& program) {
     Finished finished;
     const auto heard = process ? listen(program, process, out.reader, err.reader, finished)
                                : Result<void>(fail_errno("watch {}", program.argv[0]));
-    if (!heard) ::kill(-pid, SIGKILL);
+    if (!heard) ::kill(has_group(program) ? -pid : pid, SIGKILL);
     int status = 0;
     while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
     if (!heard) return heard.error();

@@ -1,9 +1,10 @@
-// Other programs, run to their end: no shell, a limit of time and of output, nothing inherited but what is given.
-// Blocks; any thread.
+// Other programs, run to their end: no shell, a limit of time and of output, nothing inherited but what is given or
+// asked for. Blocks; any thread.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,6 +14,8 @@
 
 namespace ghostip {
 
+enum class Stream : std::uint8_t { kOurs, kInherited };
+
 struct Program {
     std::vector<std::string> argv;  // argv[0] is looked for in PATH
     std::string input = {};         // its standard input
@@ -20,6 +23,12 @@ struct Program {
     std::optional<std::vector<std::string>> environment = std::nullopt;
     std::chrono::milliseconds time_limit = std::chrono::seconds(60);
     std::size_t most_output = std::size_t{256} << 20U;  // of both streams together
+    // kInherited: it reads what this process could read, perhaps from a terminal, and `input` is not used. It then
+    // stays in this process group, since a terminal stops the others that read.
+    Stream standard_input = Stream::kOurs;
+    // kInherited: what it says there goes where this process's goes, and Finished::err stays empty.
+    Stream standard_error = Stream::kOurs;
+    int stop_fd = -1;  // it is killed when this becomes readable; -1: nobody stops it
 };
 
 struct Finished {
@@ -29,7 +38,8 @@ struct Finished {
 };
 
 // An exit code other than 0 is not an error here. Errors: there is no such program (ENOENT), it did not end in time
-// (ETIMEDOUT) or said too much (EFBIG); then it was killed, with all that it had started in its process group.
+// (ETIMEDOUT), said too much (EFBIG) or was stopped (ECANCELED); then it was killed, with all that it had started in
+// its process group.
 [[nodiscard]] Result<Finished> run(const Program& program);
 
 // What a program said of a failure, for an error: the last line of its standard error.

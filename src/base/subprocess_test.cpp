@@ -1,10 +1,18 @@
 #include "base/subprocess.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <sys/eventfd.h>
 
+#include <algorithm>
+#include <array>
 #include <csignal>
+
+#include <fmt/format.h>
+
+#include "base/fd.h"
 
 namespace ghostip {
 namespace {
@@ -63,6 +71,42 @@ TEST(Subprocess, IsKilledWhenItSaysTooMuch) {
     const auto much = run(loud);
     ASSERT_FALSE(much);
     EXPECT_EQ(much.error().code, EFBIG);
+}
+
+TEST(Subprocess, IsKilledWhenItIsStopped) {
+    const Fd stop(::eventfd(1, EFD_CLOEXEC));
+    Program endless{{"sleep", "1000"}};
+    endless.stop_fd = stop.get();
+    const auto stopped = run(endless);
+    ASSERT_FALSE(stopped);
+    EXPECT_EQ(stopped.error().code, ECANCELED);
+    EXPECT_THAT(stopped.error().message, HasSubstr("sleep was stopped"));
+}
+
+TEST(Subprocess, InheritedStreamsAreLeftAlone) {
+    std::array<int, 2> in{};
+    std::array<int, 2> err{};
+    ASSERT_EQ(::pipe2(in.data(), O_CLOEXEC), 0);
+    ASSERT_EQ(::pipe2(err.data(), O_CLOEXEC), 0);
+    ASSERT_EQ(::write(in[1], "typed\n", 6), 6);
+    const Fd own_in(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0));
+    const Fd own_err(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+    ::dup2(in[0], STDIN_FILENO);
+    ::dup2(err[1], STDERR_FILENO);
+    Program program{{"sh", "-c", "read word; echo got $word; echo complaint >&2; ps -o pgid= -p $$"}, "not this"};
+    program.standard_input = Stream::kInherited;
+    program.standard_error = Stream::kInherited;
+    const auto done = run(program);
+    ::dup2(own_in.get(), STDIN_FILENO);
+    ::dup2(own_err.get(), STDERR_FILENO);
+    std::array<char, 32> said{};
+    const auto size = ::read(err[0], said.data(), said.size());
+    for (const int fd : {in[0], in[1], err[0], err[1]}) ::close(fd);
+    ASSERT_TRUE(done) << done.error().message;
+    EXPECT_THAT(done->out, HasSubstr("got typed\n"));
+    EXPECT_THAT(done->out, HasSubstr(fmt::format("{}\n", ::getpgrp()))) << "a terminal would stop another group";
+    EXPECT_EQ(done->err, "");
+    EXPECT_EQ(std::string_view(said.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0))), "complaint\n");
 }
 
 // A grandchild that keeps the stream open holds nobody up.

@@ -10,8 +10,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
-#include <optional>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -19,8 +17,8 @@
 #include <fmt/format.h>
 
 #include "bench/figures.h"
+#include "bench/followed_cluster.h"
 #include "bench/measured_proxy.h"
-#include "bench/world.h"
 #include "kernel/nft/watch.h"
 #include "kubernetes/api_server.h"
 
@@ -46,33 +44,6 @@ struct Row {
     double stream_cpu_seconds = 0;
 };
 
-std::shared_ptr<api::Service> service_object(int number) {
-    auto service = std::make_shared<api::Service>();
-    service->namespace_ = "bench";
-    service->name = fmt::format("svc-{:06}", number);
-    service->cluster_ip = net::IpAddress::parse(cluster_ip(number));
-    service->cluster_ips = {*service->cluster_ip};
-    service->ip_families = {net::Family::kIpv4};
-    service->ports = {{"http", net::Protocol::kTcp, kServicePort, 0}};
-    return service;
-}
-
-std::shared_ptr<api::EndpointSlice> slice_object(int number, int endpoints, int first) {
-    auto slice = std::make_shared<api::EndpointSlice>();
-    slice->namespace_ = "bench";
-    slice->name = fmt::format("svc-{:06}-1", number);
-    slice->service_name = fmt::format("svc-{:06}", number);
-    slice->ports = {{"http", net::Protocol::kTcp, kEndpointPort}};
-    slice->node_names = {"node-1"};
-    for (int i = 0; i < endpoints; ++i) {
-        api::Endpoint endpoint;
-        endpoint.address = *net::IpAddress::parse(endpoint_ip(first + i));
-        endpoint.node = 0;
-        slice->endpoints.push_back(endpoint);
-    }
-    return slice;
-}
-
 // When the kernel told of a commit to our table; the proxy's writes are somebody else's here.
 class Commits {
   public:
@@ -90,48 +61,16 @@ class Commits {
     std::unique_ptr<kernel::nft::LinuxWatch> watch_;
 };
 
-class Cluster {
-  public:
-    Cluster(ApiServer& server, Size size) : server_(server), size_(size) {
-        for (int i = 0; i < size.services; ++i) {
-            server.put(std::shared_ptr<const api::Service>(service_object(i)));
-            server.put(std::shared_ptr<const api::EndpointSlice>(slice_object(i, size.endpoints, i * size.endpoints)));
-        }
-    }
-    // One endpoint of any Service is replaced by an address that nobody had.
-    void change() {
-        const int number = static_cast<int>(random_() % static_cast<unsigned>(size_.services));
-        auto slice = slice_object(number, size_.endpoints, number * size_.endpoints);
-        slice->endpoints[random_() % slice->endpoints.size()].address =
-            *net::IpAddress::parse(endpoint_ip(size_.all_endpoints() + next_++));
-        server_.put(std::shared_ptr<const api::EndpointSlice>(slice));
-    }
-
-  private:
-    ApiServer& server_;
-    const Size size_;
-    std::mt19937 random_{1};
-    int next_ = 0;
-};
-
-std::unique_ptr<RunningProxy> start_proxy(const testnet::Namespace& where, const std::string& binary,
-                                          const ApiServer& server) {
-    // The machine's conntrack is not ours to size.
-    return must(
-        RunningProxy::start(where, binary,
-                            {"--master", server.url(), "--proxy-mode", "nftables", "--conntrack-max-per-core", "0",
-                             "--conntrack-min", "0", "--healthz-bind-address", "", "--metrics-bind-address", ""}));
-}
-
 // Changes at an even pace; the delay of each until the kernel has it.
 template <typename EachSecond>
-std::vector<double> stream_changes(Cluster& cluster, Commits& commits, int count, const EachSecond& each_second) {
+std::vector<double> stream_changes(FollowedCluster& cluster, Commits& commits, int count,
+                                   const EachSecond& each_second) {
     std::vector<double> delays;
     const auto begin = Clock::now();
     for (int i = 0; i < count; ++i) {
         std::this_thread::sleep_until(begin + i * kStreamPause);
         const auto put_at = Clock::now();
-        cluster.change();
+        static_cast<void>(cluster.change());
         if (commits.wait()) delays.push_back(milliseconds_since(put_at));
         if ((i + 1) % kASecond == 0) each_second((i + 1) / kASecond, delays);
     }
@@ -142,9 +81,9 @@ void soak(const std::string& binary, int seconds) {
     const auto where = must(testnet::Namespace::create());
     const auto inside = where.enter();
     const auto server = must(ApiServer::open());
-    Cluster cluster(*server, {10'000, 5});
+    FollowedCluster cluster(*server, {10'000, 5});
     static_cast<void>(server->encode_all());
-    const auto proxy = start_proxy(where, binary, *server);
+    const auto proxy = must(follow(where, binary, *server));
     static_cast<void>(must(proxy->wait_in_sync()));
     Commits commits;
     fmt::print("s | resident MiB | CPU s | delay p50 / p99 ms\n---|---|---|---\n");
@@ -164,9 +103,9 @@ Row measure(const std::string& binary, Size size) {
     const auto where = must(testnet::Namespace::create());
     const auto inside = where.enter();
     const auto server = must(ApiServer::open());
-    Cluster cluster(*server, size);
+    FollowedCluster cluster(*server, size);
     static_cast<void>(server->encode_all());  // the server's work is not what is measured
-    const auto proxy = start_proxy(where, binary, *server);
+    const auto proxy = must(follow(where, binary, *server));
     row.start = must(proxy->wait_in_sync());
     std::this_thread::sleep_for(std::chrono::milliseconds(1000));
     row.resident_mib = proxy->resident_mib();
@@ -176,7 +115,7 @@ Row measure(const std::string& binary, Size size) {
         // Back to back it would be a hundred a second, by the limit on commits (--max-commits-per-second).
         std::this_thread::sleep_for(kPause);
         const auto begin = Clock::now();
-        cluster.change();
+        static_cast<void>(cluster.change());
         if (commits.wait()) row.alone.push_back(milliseconds_since(begin));
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(500));

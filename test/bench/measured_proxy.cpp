@@ -123,6 +123,18 @@ Result<ProxyFigures> RunningProxy::wait_in_sync() {
     return figures;
 }
 
+std::string RunningProxy::read_log() {
+    std::string text;
+    std::array<char, 4096> buffer;
+    pollfd ready{log_.get(), POLLIN, 0};
+    while (::poll(&ready, 1, 0) == 1) {
+        const auto got = ::read(log_.get(), buffer.data(), buffer.size());
+        if (got <= 0) break;
+        text.append(buffer.data(), static_cast<std::size_t>(got));
+    }
+    return text;
+}
+
 double RunningProxy::cpu_seconds() const {
     clockid_t clock = 0;
     timespec time{};

@@ -43,6 +43,8 @@ class RunningProxy {
 
     // Until all families are in the kernel; the figures of the start, but for the kernel's memory.
     [[nodiscard]] Result<ProxyFigures> wait_in_sync();
+    // What it has said since; does not wait. Somebody has to listen, or it waits for that some day.
+    [[nodiscard]] std::string read_log();
     [[nodiscard]] double cpu_seconds() const;
     [[nodiscard]] double resident_mib() const;
     [[nodiscard]] double peak_mib() const;

@@ -539,7 +539,9 @@ bool ApiServer::answer_watch(Out& out, const Asked& asked, bool protobuf, const 
         if (!everything && asked_version < oldest_) {
             const auto status = status_object(
                 410, "Expired", fmt::format("too old resource version: {} ({})", asked_version, oldest_), 0, "");
-            text = protobuf ? protobuf_frame("ERROR", protobuf_envelope("v1", "Status", status_message(410, "Expired")))
+            text = protobuf ? protobuf_frame("ERROR", protobuf_envelope(
+                                                          "v1", "Status",
+                                                          status_message(410, "Expired", "too old resource version")))
                             : fmt::format("{{\"type\":\"ERROR\",\"object\":{}}}\n", status);
             epoch = epoch_ + 1;  // ends at once
         }

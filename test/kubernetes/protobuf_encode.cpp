@@ -256,11 +256,11 @@ std::string bookmark_message(std::uint64_t version, bool initial_events_end) {
     return bytes;
 }
 
-std::string status_message(int code, std::string_view reason) {
+std::string status_message(int code, std::string_view reason, std::string_view message) {
     std::string bytes;
     pbf_writer status(bytes);
     put(status, 2, "Failure");
-    put(status, 3, reason);
+    put(status, 3, message);
     put(status, 4, reason);
     status.add_int32(6, code);
     return bytes;

@@ -26,7 +26,7 @@ struct Extra {
 [[nodiscard]] std::string list_metadata(std::uint64_t version, std::string_view continue_token);
 [[nodiscard]] std::string list_item(std::string_view message);
 [[nodiscard]] std::string bookmark_message(std::uint64_t version, bool initial_events_end);
-[[nodiscard]] std::string status_message(int code, std::string_view reason);
+[[nodiscard]] std::string status_message(int code, std::string_view reason, std::string_view message);
 
 // As JSON, with what the structs do not keep.
 [[nodiscard]] std::string json_object(const api::Object& object, const Extra& extra);

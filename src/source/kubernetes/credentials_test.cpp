@@ -253,7 +253,7 @@ TEST_F(CredentialsTest, PluginsThatFail) {
          "0 client_internal_error"},
         {credential(R"("token":"s3cret","expirationTimestamp":"soon")"), "", "must be a time by RFC 3339",
          "0 client_internal_error"},
-        {"", "head -c 2000000 /dev/zero\n", "printed more than 1 MiB", "1 plugin_execution_error"},
+        {"", "head -c 2000000 /dev/zero\n", "says more than 1048576 bytes", "1 plugin_execution_error"},
     };
     for (const auto& row : cases) {
         calls.clear();

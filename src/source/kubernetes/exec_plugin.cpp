@@ -5,7 +5,7 @@
 #include <map>
 #include <utility>
 
-#include "source/kubernetes/child_process.h"
+#include "base/subprocess.h"
 #include "source/kubernetes/proxy.h"
 #include "source/kubernetes/refreshed_file.h"
 
@@ -13,6 +13,8 @@ extern char** environ;  // NOLINT(readability-redundant-declaration): POSIX leav
 
 namespace ghostip::source::kubernetes {
 namespace {
+
+constexpr std::size_t kLargestCredential = std::size_t{1} << 20U;
 
 std::vector<std::string> child_environment(const ExecPlugin& plugin, const std::string& info) {
     std::map<std::string, std::string> variables;
@@ -78,20 +80,25 @@ ExecPluginRunner::Outcome ExecPluginRunner::run() const {
         authority = read_file(config_.authority.file).value_or("");
     const std::string info = exec_info(plugin, config_, authority, proxy_for(config_, environment_), interactive);
 
-    const auto end = run_child({.command = plugin.command,
-                                .arguments = plugin.arguments,
-                                .environment = child_environment(plugin, info),
-                                .input = interactive ? ChildInput::kInherited : ChildInput::kNothing},
-                               stop_.get(), kPluginLimit);
+    Program program;
+    program.argv = {plugin.command};
+    program.argv.insert(program.argv.end(), plugin.arguments.begin(), plugin.arguments.end());
+    program.environment = child_environment(plugin, info);
+    program.time_limit = kPluginLimit;
+    program.most_output = kLargestCredential;
+    program.standard_input = interactive ? Stream::kInherited : Stream::kOurs;
+    program.standard_error = Stream::kInherited;  // it may talk to whoever watches, as under client-go
+    program.stop_fd = stop_.get();
+    const auto end = ghostip::run(program);
     if (!end && end.error().code == ENOENT) {
         const std::string hint = plugin.install_hint.empty() ? "" : "; " + plugin.install_hint;
         return {fail("exec: executable {} not found{}", plugin.command, hint), {1, "plugin_not_found_error", {}}};
     }
     if (!end) return {end.error().within("exec"), {1, "plugin_execution_error", {}}};
-    if (end->exit_code != 0)
-        return {fail("exec: executable {} failed with exit code {}", plugin.command, end->exit_code),
-                {end->exit_code, "plugin_execution_error", {}}};
-    auto credential = parse_exec_credential(end->output, plugin);
+    if (end->status != 0)
+        return {fail("exec: executable {} failed with exit code {}", plugin.command, end->status),
+                {end->status, "plugin_execution_error", {}}};
+    auto credential = parse_exec_credential(end->out, plugin);
     PluginCalled called{0, credential ? "no_error" : "client_internal_error", {}};
     if (credential) called.expires = credential->expires;
     return {std::move(credential), std::move(called)};

@@ -7,9 +7,10 @@
 namespace ghostip::source::kubernetes {
 namespace {
 
+// Its copies draw from one sequence: with one each, all reflectors would wait equally long after a common trouble.
 std::function<double()> random_source() {
-    return [engine = std::mt19937_64(std::random_device{}())]() mutable {
-        return std::uniform_real_distribution<double>(0, 1)(engine);
+    return [engine = std::make_shared<std::mt19937_64>(std::random_device{}())] {
+        return std::uniform_real_distribution<double>(0, 1)(*engine);
     };
 }
 
@@ -21,8 +22,8 @@ KubernetesSource::KubernetesSource(KubernetesSourceOptions options, std::unique_
       transport_(std::move(transport)),
       on_log_(std::move(on_log)),
       on_held_(std::move(on_held)),
-      random_(random_source()),
-      poster_(options_.reporter, {.random = random_source()}, *transport_,
+      random_(options_.seams.random ? options_.seams.random : random_source()),
+      poster_(options_.reporter, {.now = options_.seams.now, .random = random_}, *transport_,
               [this](log::Level level, const std::string& text) { on_log_(level, text); }) {}
 
 Result<void> KubernetesSource::start(api::ChangeQueue& queue) {
@@ -30,8 +31,8 @@ Result<void> KubernetesSource::start(api::ChangeQueue& queue) {
     const std::array resources{own_node(options_.node_name), services(), endpoint_slices(), service_cidrs()};
     ReflectorListener& listener = *this;
     for (std::size_t i = 0; i < reflectors_.size(); ++i)
-        reflectors_.at(i) = std::make_unique<Reflector>(resources.at(i), options_.reflector, Seams{.random = random_},
-                                                        *transport_, listener);
+        reflectors_.at(i) = std::make_unique<Reflector>(resources.at(i), options_.reflector,
+                                                        Seams{options_.seams.now, random_}, *transport_, listener);
     thread_ = std::thread(&KubernetesSource::run, this);
     return {};
 }
@@ -60,7 +61,7 @@ std::chrono::milliseconds KubernetesSource::until_due() const {
     using namespace std::chrono_literals;
     auto due = poster_.due();
     for (const auto& reflector : reflectors_) due = std::min(due, reflector->due());
-    const auto now = Clock::now();
+    const auto now = options_.seams.now();
     if (due <= now) return 0ms;
     return std::chrono::ceil<std::chrono::milliseconds>(std::min<Clock::duration>(due - now, 1min));
 }
@@ -72,7 +73,7 @@ void KubernetesSource::synced(api::Kind kind) {
 void KubernetesSource::publish_stats() {
     const std::lock_guard lock(mutex_);
     for (std::size_t i = 0; i < reflectors_.size(); ++i) stats_.at(i) = reflectors_.at(i)->stats();
-    stats_at_ = Clock::now();
+    stats_at_ = options_.seams.now();
 }
 
 KubernetesStats KubernetesSource::stats() const {
@@ -81,7 +82,7 @@ KubernetesStats KubernetesSource::stats() const {
     // The thread looks only when something happens; time passes meanwhile.
     for (auto& one : stats)
         if (one.watch_age_seconds)
-            *one.watch_age_seconds += std::chrono::duration<double>(Clock::now() - stats_at_).count();
+            *one.watch_age_seconds += std::chrono::duration<double>(options_.seams.now() - stats_at_).count();
     return {stats[0], stats[1], stats[2], stats[3], poster_.stats()};
 }
 

@@ -24,6 +24,8 @@ struct KubernetesSourceOptions {
     std::string node_name;
     ReflectorOptions reflector;  // of each
     EventReporter reporter;
+    // Of all; without a `random` the source has one of its own. stats() asks the clock on its caller's thread.
+    Seams seams = {};
 };
 
 struct KubernetesStats {

@@ -129,6 +129,7 @@ void Reflector::probe_ended(const Ending& ending) {
         case Kind::kUnreachable:
         case Kind::kBroken:
         case Kind::kThrottled: return wait_for(Next::kProbe, *ending.trouble, Doing::kWatching);
+        case Kind::kNotAcceptable: return speak_json() ? probe() : watch();
         // Not worth more: whoever has no answer to this may have one to the watch.
         default: return watch();
     }

@@ -230,6 +230,22 @@ TEST(ReflectorWatch, LooksWhetherAServerThatWasAwayIsStillTheSame) {
     EXPECT_EQ(scene.folded.names(), "a");
 }
 
+// The backup was that of an older server, too.
+TEST(ReflectorWatch, LooksForThatInJsonWhereNothingElseIsSpokenAnyMore) {
+    Scene scene;
+    scene.start({service("a"), service("b")}, "500");
+    scene.fail(TransportError::Kind::kBroken);
+    scene.run();
+    scene.fail(TransportError::Kind::kRefused);
+    scene.pass(2s);
+    scene.answer(406, status(406, "NotAcceptable", "no protobuf"));
+    EXPECT_TRUE(scene.asks("limit=1")) << scene.target();
+    EXPECT_EQ(scene.open().request.accept, "application/json");
+    scene.answer(200, list({json(service("x"), "3")}, "40", "more"));
+    EXPECT_EQ(scene.folded.said("was set back"), 1);
+    EXPECT_TRUE(scene.asks("sendInitialEvents")) << scene.target();
+}
+
 TEST(ReflectorWatch, IsNotStuckWithAVersionOfTheFuture) {
     Scene scene;
     scene.start({service("a"), service("b")}, "500");
