@@ -92,7 +92,7 @@ Result<void> Agent::open_families() {
             log::info("{} is switched off on this host: not proxied", net::family_name(family));
             continue;
         }
-        const auto missing = mode->missing(family);
+        const auto missing = mode->missing(family, config_.options);
         for (const auto& sentence : missing) {
             if (reasons.find(sentence) != std::string::npos) continue;  // the same for both families
             log::warning("{} mode: {}", mode->name, sentence);
@@ -105,7 +105,7 @@ Result<void> Agent::open_families() {
             log::info(
                 "{}: no address of this host but on loopback or links; programmed all the same, for when one comes",
                 net::family_name(family));
-        ASSIGN_OR_RETURN(auto dataplane, mode->open(family));
+        ASSIGN_OR_RETURN(auto dataplane, mode->open(family, config_.options));
         proxiers_.push_back(open_family(family, host, std::move(dataplane)));
     }
     if (proxiers_.empty()) return fail("this host cannot do {} mode: {}", mode->name, reasons);

@@ -27,6 +27,7 @@ namespace ghostip::agent {
 struct AgentConfig {
     plan::NodeSettings node;
     const dataplane::Mode* mode = nullptr;
+    dataplane::Options options = {};
     // Who else writes to the kernel's rules waits while we do: this much time for each transaction, on the average.
     std::chrono::milliseconds time_per_commit{10};  // at most 100 a second
     // Least pause between the end of a sync and the next one; none unless somebody asks for it.

@@ -32,6 +32,9 @@ std::string why(const Journey& journey, const plan::NodeRules& node) {
                 "Service {} asks for {}, but --allowed-external-ips does not give it to that namespace; ghostip leaves "
                 "the packet as it is",
                 journey.service_port->name.service.text(), flow.destination.text());
+        case Reason::kOwnTraffic:
+            return "the Service has no usable endpoint, but in this mode what the node itself sends to an address that "
+                   "is not its own is not refused; the packet leaves as it is";
         case Reason::kUnknownDestination: break;
     }
     for (const auto& address : node.addresses)

@@ -1,6 +1,9 @@
 #include "dataplane/nftables/dataplane.h"
 
+#include <linux/capability.h>
+
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "dataplane/nftables/cleanup.h"
@@ -254,13 +257,18 @@ std::vector<std::uint32_t> NftablesDataplane::port_ids() const {
 }
 
 const Mode& mode() {
+    static constexpr std::array<int, 1> kCapabilities{CAP_NET_ADMIN};
     static const Mode instance{
         .name = "nftables",
         .profile = plan::nftables_profile,
-        .missing = missing,
-        .open = open_dataplane,
+        .calls = Calls::kQuick,
+        .capabilities = kCapabilities,
+        .variants = {},
+        .missing = [](net::Family family, const Options& /*options*/) { return missing(family); },
+        .open = [](net::Family family, const Options& /*options*/) { return open_dataplane(family); },
         .watch = watch_drift,
         .render = render,
+        .sight = nullptr,
         .cleanup = cleanup,
     };
     return instance;
