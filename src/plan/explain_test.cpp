@@ -396,18 +396,18 @@ TEST(Explain, RefusalsInIptables) {
         settings.node_port_ranges = cidrs({"192.168.0.0/24"});
         NodePlanner planner(Family::kIpv4, settings, c.profile);
         auto empty = service("svc", "172.30.0.1", {service_port("p", 80, Protocol::kTcp, 3001)});
-        empty.external_ips = {ip("192.168.99.11"), ip("192.168.1.2")};
+        empty.external_ips = {ip("198.51.100.11"), ip("192.168.1.2")};
         static_cast<void>(planner.apply({put(empty)}));
-        expect_flows(planner, {{kThisNode, "192.168.99.11", 80, c.own_to_external},
+        expect_flows(planner, {{kThisNode, "198.51.100.11", 80, c.own_to_external},
                                {kThisNode, "192.168.1.2", 80, "rejected: no endpoints"},
-                               {kOutside, "192.168.99.11", 80, "rejected: no endpoints"},
-                               {kPod, "192.168.99.11", 80, "rejected: no endpoints"},
+                               {kOutside, "198.51.100.11", 80, "rejected: no endpoints"},
+                               {kPod, "198.51.100.11", 80, "rejected: no endpoints"},
                                {kThisNode, "172.30.0.1", 80, "rejected: no endpoints"},
                                {kOutside, kThisNode, 3001, "rejected: no endpoints"},
                                {kOutside, "192.168.1.2", 3001, c.closed_address},
                                {"127.0.0.1", "127.0.0.1", 3001, c.loopback}});
         static_cast<void>(planner.apply({put(slice("svc", "svc", {slice_port("p", 80)}, {{"10.180.0.1"}}))}));
-        expect_flows(planner, {{kThisNode, "192.168.99.11", 80, "10.180.0.1:80 masq"},
+        expect_flows(planner, {{kThisNode, "198.51.100.11", 80, "10.180.0.1:80 masq"},
                                {kOutside, kThisNode, 3001, "10.180.0.1:80 masq"},
                                {kOutside, "192.168.1.2", 3001, "not ours"}});
     }
