@@ -3,21 +3,25 @@
 #include <utility>
 
 #include "agent/modes.h"
+#include "packets/mode_text.h"
 
 namespace ghostip::packets {
 
-NodeUnderTest::NodeUnderTest(const testnet::Topology& topology, const dataplane::Mode& mode, net::Family family,
-                             plan::NodeSettings settings)
+NodeUnderTest::NodeUnderTest(const testnet::Topology& topology, const dataplane::Mode& mode, std::string variant,
+                             net::Family family, plan::NodeSettings settings)
     : topology_(topology),
       mode_(mode),
+      options_{.variant = std::move(variant)},
       family_(family),
       planner_(family, std::move(settings), mode.profile(), plan::HostFacts{topology.node_addresses()}) {}
 
 Result<std::unique_ptr<NodeUnderTest>> NodeUnderTest::open(const testnet::Topology& topology, const std::string& mode,
                                                            net::Family family, plan::NodeSettings settings) {
-    const auto* found = agent::find_mode(mode);
+    const ModeText text(mode);
+    const auto* found = agent::find_mode(text.mode);
     if (found == nullptr) return fail("no mode {}", mode);
-    auto node = std::unique_ptr<NodeUnderTest>(new NodeUnderTest(topology, *found, family, std::move(settings)));
+    auto node =
+        std::unique_ptr<NodeUnderTest>(new NodeUnderTest(topology, *found, text.variant, family, std::move(settings)));
     RETURN_IF_ERROR(node->restart());
     return node;
 }
@@ -25,7 +29,7 @@ Result<std::unique_ptr<NodeUnderTest>> NodeUnderTest::open(const testnet::Topolo
 Result<void> NodeUnderTest::restart() {
     const auto inside = topology_.node().enter();
     dataplane_.reset();
-    ASSIGN_OR_RETURN(dataplane_, mode_.open(family_));
+    ASSIGN_OR_RETURN(dataplane_, mode_.open(family_, options_));
     return {};
 }
 
@@ -45,7 +49,7 @@ Result<void> NodeUnderTest::change(const std::vector<api::Change>& changes, By b
 plan::Journey NodeUnderTest::explain(const testnet::Probe& probe) const { return explainer_->explain(flow_of(probe)); }
 
 Result<void> NodeUnderTest::clean_up(const testnet::Topology& topology, const std::string& mode) {
-    const auto* found = agent::find_mode(mode);
+    const auto* found = agent::find_mode(ModeText(mode).mode);
     if (found == nullptr) return fail("no mode {}", mode);
     const auto inside = topology.node().enter();
     return found->cleanup();

@@ -19,6 +19,7 @@ namespace ghostip::packets {
 
 class NodeUnderTest {
   public:
+    // `mode` as mode_text.h reads it.
     [[nodiscard]] static Result<std::unique_ptr<NodeUnderTest>> open(const testnet::Topology& topology,
                                                                      const std::string& mode, net::Family family,
                                                                      plan::NodeSettings settings);
@@ -37,11 +38,12 @@ class NodeUnderTest {
     [[nodiscard]] static Result<void> clean_up(const testnet::Topology& topology, const std::string& mode);
 
   private:
-    NodeUnderTest(const testnet::Topology& topology, const dataplane::Mode& mode, net::Family family,
-                  plan::NodeSettings settings);
+    NodeUnderTest(const testnet::Topology& topology, const dataplane::Mode& mode, std::string variant,
+                  net::Family family, plan::NodeSettings settings);
 
     const testnet::Topology& topology_;
     const dataplane::Mode& mode_;
+    const dataplane::Options options_;
     const net::Family family_;
     plan::Planner planner_;
     std::unique_ptr<dataplane::Dataplane> dataplane_;
