@@ -11,6 +11,7 @@
 #include "dataplane/nftables/element_changes.h"
 #include "dataplane/nftables/handovers.h"
 #include "dataplane/nftables/render.h"
+#include "dataplane/nftables/sighting.h"
 #include "dataplane/nftables/stuck_clients.h"
 #include "dataplane/nftables/supported.h"
 #include "kernel/nft/linux.h"
@@ -268,7 +269,7 @@ const Mode& mode() {
         .open = [](net::Family family, const Options& /*options*/) { return open_dataplane(family); },
         .watch = watch_drift,
         .render = render,
-        .sight = nullptr,
+        .sight = sight,
         .cleanup = cleanup,
     };
     return instance;
