@@ -92,7 +92,7 @@ Result<void> Agent::open_families() {
             log::info("{} is switched off on this host: not proxied", net::family_name(family));
             continue;
         }
-        const auto missing = mode->missing(family);
+        const auto missing = mode->missing(family, config_.dataplane);
         for (const auto& sentence : missing) {
             if (reasons.find(sentence) != std::string::npos) continue;  // the same for both families
             log::warning("{} mode: {}", mode->name, sentence);

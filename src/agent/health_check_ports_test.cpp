@@ -41,7 +41,7 @@ Delta change(const char* service, std::optional<HealthCheck> after) {
 Delta at_addresses(const std::vector<std::string_view>& addresses) {
     Delta delta;
     delta.node_rules.emplace();
-    delta.node_rules->after.node_ports = {false, ips(addresses)};
+    delta.node_rules->after.node_ports.addresses = ips(addresses);
     return delta;
 }
 

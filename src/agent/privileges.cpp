@@ -13,19 +13,6 @@
 namespace ghostip::agent {
 namespace {
 
-struct ModeNeeds {
-    std::string_view mode;
-    std::vector<int> capabilities;
-};
-
-// A mode is a row. A mode that is missing here keeps what nftables needs.
-const std::vector<ModeNeeds>& needs() {
-    static const std::vector<ModeNeeds> table{
-        {"nftables", {CAP_NET_ADMIN}},
-    };
-    return table;
-}
-
 // A program that root starts gets all that the bounding set has, unless this says otherwise.
 constexpr unsigned long kSecureBits =
     SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED;
@@ -37,10 +24,7 @@ bool has(capng_type_t set, int capability) {
 }  // namespace
 
 std::vector<int> needed_capabilities(const Privileges& privileges) {
-    const auto& table = needs();
-    auto row = std::find_if(table.begin(), table.end(), [&](const auto& one) { return one.mode == privileges.mode; });
-    if (row == table.end()) row = table.begin();
-    std::vector<int> capabilities = row->capabilities;
+    std::vector<int> capabilities(privileges.mode.begin(), privileges.mode.end());
     if (privileges.low_ports) capabilities.push_back(CAP_NET_BIND_SERVICE);
     std::sort(capabilities.begin(), capabilities.end());
     return capabilities;

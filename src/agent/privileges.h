@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -19,8 +20,8 @@ namespace ghostip::agent {
 enum class Programs : std::uint8_t { kNone, kAllowed };
 
 struct Privileges {
-    std::string_view mode;   // as --proxy-mode has it
-    bool low_ports = false;  // listens below 1024
+    std::span<const int> mode;  // capabilities that the mode needs
+    bool low_ports = false;     // listens below 1024
     Programs programs = Programs::kNone;
     bool filter_calls = true;
 };

@@ -493,7 +493,7 @@ TEST(Proxier, ServesHealthCheckPorts) {
     EXPECT_EQ(scene.listen_failures, 1U) << "the address of the test's node is nobody's here";
     plan::Delta loopback;
     loopback.node_rules.emplace();
-    loopback.node_rules->after.node_ports = {false, ips({"127.0.0.1"})};
+    loopback.node_rules->after.node_ports.addresses = ips({"127.0.0.1"});
     scene.ports.take(net::Family::kIpv4, loopback);
     ASSERT_TRUE(
         scene.sync({put(plan::testing::service("other", "172.30.0.42", {service_port("p", 80)}))}, kStart + 20s));

@@ -22,6 +22,7 @@ struct ExplainFlags {
     std::string to;
     std::string output = "text";
     std::string interface;
+    bool live = false;
 };
 
 // What was typed as TO: an address or a Service, a port, a protocol.
@@ -146,9 +147,18 @@ int explain(const ExplainFlags& flags) {
     const auto& plan = offline->of(flow->destination.family());
     const auto journey = plan::Explainer(plan, offline->options.mode->profile()).explain(*flow);
     const auto where = [&](const plan::Endpoint& endpoint) { return node_of(offline->objects, endpoint); };
-    fmt::print("{}", flags.output == "json" ? journey_json(journey, plan.node, where)
-                                            : journey_text(journey, plan.node, where));
-    return kOk;
+    std::optional<dataplane::Sighting> sighting;
+    if (flags.live) {
+        const auto& mode = *offline->options.mode;
+        if (mode.sight == nullptr) return report(fail("mode {} cannot read back what the kernel holds", mode.name));
+        auto seen = mode.sight(plan, journey, offline->options.dataplane);
+        if (!seen) return report(seen.error().within("read what the kernel holds"));
+        sighting = std::move(*seen);
+    }
+    const auto* seen = sighting ? &*sighting : nullptr;
+    fmt::print("{}", flags.output == "json" ? journey_json(journey, plan.node, where, seen)
+                                            : journey_text(journey, plan.node, where, seen));
+    return sighting && !sighting->differences.empty() ? kFailed : kOk;
 }
 
 }  // namespace
@@ -163,11 +173,15 @@ void add_explain_command(CLI::App& app, Run& run) {
     add_node_flags(*command, flags->node);
     command->add_option("--interface", flags->interface,
                         "The interface that the packet comes in by, for detection by interface");
+    command->add_flag("--live", flags->live,
+                      "Also read what this network namespace's kernel holds for the packet, and say whether it agrees; "
+                      "exit code 1 if it does not");
     command->add_option("-o,--output", flags->output, "text or json")->capture_default_str();
     command->footer(R"(Examples:
   ghostip explain --manifests web.yaml 10.244.1.7 10.96.0.10:80
   ghostip explain --manifests web.yaml --cluster-cidr 10.244.0.0/16 203.0.113.9 192.168.0.2:30080/TCP -o json
-  ghostip explain --manifests web.yaml node default/web)");
+  ghostip explain --manifests web.yaml node default/web
+  ghostip explain --manifests web.yaml --live node default/web)");
     command->callback([flags, &run] { run = [flags] { return explain(*flags); }; });
 }
 

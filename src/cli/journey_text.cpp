@@ -32,6 +32,9 @@ std::string why(const Journey& journey, const plan::NodeRules& node) {
                 "Service {} asks for {}, but --allowed-external-ips does not give it to that namespace; ghostip leaves "
                 "the packet as it is",
                 journey.service_port->name.service.text(), flow.destination.text());
+        case Reason::kOwnTraffic:
+            return "the Service has no usable endpoint, but in this mode what the node itself sends to an address that "
+                   "is not its own is not refused; the packet leaves as it is";
         case Reason::kUnknownDestination: break;
     }
     for (const auto& address : node.addresses)
@@ -64,9 +67,7 @@ std::string place(const plan::Endpoint& endpoint, const NodeOf& node_of) {
     return name.empty() ? "on another node" : "on node " + name;
 }
 
-}  // namespace
-
-std::string journey_text(const Journey& journey, const plan::NodeRules& node, const NodeOf& node_of) {
+std::string steps_text(const Journey& journey, const plan::NodeRules& node, const NodeOf& node_of) {
     const auto& flow = journey.flow;
     std::string text =
         fmt::format("{} -> {}/{}   (source: {})\n\n", flow.source.text(), net::host_port(flow.destination, flow.port),
@@ -107,7 +108,38 @@ std::string journey_text(const Journey& journey, const plan::NodeRules& node, co
     return text;
 }
 
-std::string journey_json(const Journey& journey, const plan::NodeRules& node, const NodeOf& node_of) {
+std::string live_text(const dataplane::Sighting& seen) {
+    std::string text = "\nin the kernel\n";
+    for (const auto& line : seen.found) text += fmt::format("           {}\n", line);
+    if (seen.found.empty()) text += "           nothing for this packet\n";
+    for (const auto& difference : seen.differences) text += fmt::format("DIFFERS    {}\n", difference);
+    return text + (seen.differences.empty() ? "agrees     with the plan\n" : "");
+}
+
+void live_json(const dataplane::Sighting& seen, JsonText& json) {
+    const auto list = [&](const char* name, const std::vector<std::string>& texts) {
+        json.key(name);
+        json.begin_array();
+        for (const auto& text : texts) json.item(text);
+        json.end_array();
+    };
+    json.key("live");
+    json.begin_object();
+    json.boolean("agrees", seen.differences.empty());
+    list("found", seen.found);
+    list("differences", seen.differences);
+    json.end_object();
+}
+
+}  // namespace
+
+std::string journey_text(const Journey& journey, const plan::NodeRules& node, const NodeOf& node_of,
+                         const dataplane::Sighting* seen) {
+    return steps_text(journey, node, node_of) + (seen == nullptr ? "" : live_text(*seen));
+}
+
+std::string journey_json(const Journey& journey, const plan::NodeRules& node, const NodeOf& node_of,
+                         const dataplane::Sighting* seen) {
     const auto& flow = journey.flow;
     JsonText json;
     json.begin_object();
@@ -160,6 +192,7 @@ std::string journey_json(const Journey& journey, const plan::NodeRules& node, co
     json.field("outcome",
                journey.verdict == Verdict::kBalanced ? "forwarded to the endpoint" : outcome(journey.verdict));
     json.end_object();
+    if (seen != nullptr) live_json(*seen, json);
     json.end_object();
     return json.text() + "\n";
 }

@@ -54,6 +54,11 @@ void JsonText::key(std::string_view name) {
     after_key_ = true;
 }
 
+void JsonText::item(std::string_view text) {
+    separate();
+    quote(text);
+}
+
 void JsonText::field(std::string_view name, std::string_view value) {
     key(name);
     after_key_ = false;

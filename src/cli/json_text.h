@@ -17,6 +17,7 @@ class JsonText {
     void field(std::string_view name, std::string_view value);
     void number(std::string_view name, double value);
     void boolean(std::string_view name, bool value);
+    void item(std::string_view text);  // of an array
     [[nodiscard]] const std::string& text() const { return text_; }
 
   private:

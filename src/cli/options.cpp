@@ -1,5 +1,8 @@
 #include "cli/options.h"
 
+#include <algorithm>
+
+#include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 
 #include "agent/config/defaults.h"
@@ -21,7 +24,9 @@ void add_node_flags(CLI::App& command, NodeFlags& flags) {
         .add_option("--manifests", flags.manifests,
                     "File or folder with Services, EndpointSlices, Nodes (YAML or JSON)")
         ->required();
-    command.add_option("--proxy-mode", flags.configuration.mode, "Which dataplane: nftables")->capture_default_str();
+    command.add_option("--proxy-mode", flags.configuration.mode, "Which dataplane: nftables, iptables")
+        ->capture_default_str();
+    command.add_option("--iptables-variant", flags.variant, "nft or legacy; default: as the rules that exist tell");
     command.add_option("--hostname-override", flags.configuration.hostname_override,
                        "This node's name, if not the host's");
     command.add_option("--cluster-cidr", flags.configuration.cluster_cidr,
@@ -56,12 +61,16 @@ void add_node_flags(CLI::App& command, NodeFlags& flags) {
 
 Result<NodeOptions> node_options(const NodeFlags& flags) {
     auto configuration = flags.configuration;
-    NodeOptions options{{}, agent::find_mode(configuration.mode)};
+    NodeOptions options{{}, agent::find_mode(configuration.mode), {.variant = flags.variant}};
     if (options.mode == nullptr) {
         std::string known;
         for (const auto& mode : agent::modes()) known += (known.empty() ? "" : ", ") + std::string(mode.name);
         return fail("--proxy-mode: \"{}\": there is no such mode yet; there is: {}", configuration.mode, known);
     }
+    const auto variants = options.mode->variants;
+    if (!flags.variant.empty() && std::find(variants.begin(), variants.end(), flags.variant) == variants.end())
+        return fail("--iptables-variant: \"{}\": mode {} has {}", flags.variant, options.mode->name,
+                    variants.empty() ? "no variants" : fmt::format("{}", fmt::join(variants, ", ")));
     agent::config::masquerade_all(configuration) = flags.masquerade_all;
     configuration.iptables.masquerade_bit = flags.masquerade_bit;
     configuration.nftables.masquerade_bit = flags.masquerade_bit;

@@ -20,6 +20,7 @@ struct NodeFlags {
     std::string manifests;
     agent::config::KubeProxyConfiguration configuration = nftables_configuration();
     std::vector<std::string> allowed_external_ips;
+    std::string variant;  // empty: as the host's rules tell
     bool masquerade_all = false;
     int masquerade_bit = 14;
 
@@ -31,6 +32,7 @@ void add_node_flags(CLI::App& command, NodeFlags& flags);
 struct NodeOptions {
     plan::NodeSettings settings;
     const dataplane::Mode* mode;
+    dataplane::Options dataplane;
 };
 
 // Checked values; the error names the flag and the value.

@@ -40,7 +40,7 @@ Result<std::string> best_mode(std::vector<std::string>& notes) {
     for (const auto& mode : agent::modes()) {
         std::string families;
         for (const auto family : net::kFamilies) {
-            const auto missing = mode.missing(family);
+            const auto missing = mode.missing(family, {});
             if (missing.empty())
                 families += (families.empty() ? "" : ", ") + std::string(net::family_name(family));
             else

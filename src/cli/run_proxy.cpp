@@ -229,7 +229,7 @@ Result<void> set_up_logging(Invocation invocation, const config::Logging& loggin
 Result<void> initialize_only(const ProxySettings& settings, const ProxyPlan& plan) {
     std::string lacks;
     for (const auto family : net::kFamilies) {
-        const auto missing = plan.mode->missing(family);
+        const auto missing = plan.mode->missing(family, {});
         if (missing.empty()) {
             prepare_host(settings.configuration);
             return {};
@@ -260,7 +260,7 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
             log::warning("{}; what kube-proxy left stays", prepared.error().message);
     }
     if (objects->is_cluster()) prepare_host(configuration);
-    agent::Privileges privileges{plan.mode->name};
+    agent::Privileges privileges{plan.mode->capabilities};
     privileges.low_ports = is_low_port(configuration.healthz_bind_address) || is_low_port(metrics_address);
     privileges.programs = objects->runs_programs() ? agent::Programs::kAllowed : agent::Programs::kNone;
     privileges.filter_calls = settings.own.seccomp;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "plan/explain.h"
 #include "plan/plan.h"
 
 namespace ghostip::dataplane {
@@ -29,6 +30,13 @@ struct SetAside {
 // thread than the dataplane's, but only one at a time, and not after the dataplane is gone.
 using SlowWork = std::function<Result<void>()>;
 
+// Rules of one part of what a mode writes; an iptables table, for instance.
+struct RuleCount {
+    std::string part;           // "nat"
+    std::uint64_t total = 0;    // that serve the plan now, written by this call or before
+    std::uint64_t written = 0;  // by this call, less those that it removed
+};
+
 // What a call did.
 struct Outcome {
     std::uint32_t transactions = 0;
@@ -38,6 +46,7 @@ struct Outcome {
     std::uint64_t differences = 0;      // reconcile and repair: in how many things the kernel differed from the plan
     std::vector<std::string> examples;  // the first few of them, one line each
     std::vector<SetAside> set_aside;    // by this call
+    std::vector<RuleCount> rules;       // of modes that count them
     std::vector<SlowWork> later;
 
     // Counts a transaction that began at `start` and is in the kernel now.
@@ -112,8 +121,18 @@ class Dataplane {
     [[nodiscard]] virtual CountReader count_reader() const { return nullptr; }
 };
 
-// What a dataplane is to do besides.
+// What the kernel holds for one packet, beside what the plan says of it.
+struct Sighting {
+    std::vector<std::string> found;        // what is there, in the mode's own language, in the packet's order
+    std::vector<std::string> differences;  // one sentence each; empty: it agrees with the plan
+};
+
+// Whether a call of a dataplane is over in milliseconds, or runs programs that may take seconds.
+enum class Calls : std::uint8_t { kQuick, kRunPrograms };
+
+// What is asked of a mode, beside a plan.
 struct Options {
+    std::string variant = {};     // one of Mode::variants; empty: as this host's rules tell
     bool count_services = false;  // count packets and bytes of each destination, where that can be done
 };
 
@@ -121,13 +140,20 @@ struct Options {
 struct Mode {
     std::string_view name;  // as --proxy-mode takes it
     const plan::ModeProfile& (*profile)();
+    Calls calls = Calls::kQuick;
+    // Of linux/capability.h: what it needs while it runs.
+    std::span<const int> capabilities;
+    // The same rules in different parts of the kernel; empty: there is one way only.
+    std::span<const std::string_view> variants;
     // What this host lacks for the mode, one sentence each; empty = it can.
-    std::vector<std::string> (*missing)(net::Family family);
+    std::vector<std::string> (*missing)(net::Family family, const Options& options);
     Result<std::unique_ptr<Dataplane>> (*open)(net::Family family, const Options& options);
     // Watches what these instances of this mode wrote. Null if the mode cannot.
     Result<std::unique_ptr<DriftWatch>> (*watch)(std::span<Dataplane* const> instances);
     // What would be programmed, readable, for people.
     std::string (*render)(const plan::Plan& plan);
+    // Reads back what the kernel holds for this packet. Null if the mode cannot.
+    Result<Sighting> (*sight)(const plan::Plan& plan, const plan::Journey& journey, const Options& options);
     // Removes every trace of the mode from this network namespace; fine when there is none.
     Result<void> (*cleanup)();
 };

@@ -49,15 +49,17 @@ Explainer::Explainer(const Plan& plan, const ModeProfile& profile) : plan_(plan)
 
 SourceClass Explainer::classify(const Flow& flow) const {
     if (matches(plan_.node.detector, flow)) return SourceClass::kPod;
-    if (flow.source.is_loopback() || holds(plan_.node.addresses, flow.source)) return SourceClass::kNode;
-    return SourceClass::kOutside;
+    return is_local(flow.source) ? SourceClass::kNode : SourceClass::kOutside;
+}
+
+bool Explainer::is_local(const net::IpAddress& address) const {
+    return address.is_loopback() || holds(plan_.node.addresses, address);
 }
 
 bool Explainer::accepts_node_ports(const net::IpAddress& address) const {
     const auto& node_ports = plan_.node.node_ports;
     if (!node_ports.all) return holds(node_ports.addresses, address);
-    if (address.is_loopback()) return profile_.loopback_node_ports && address.is_ipv4();
-    return holds(plan_.node.addresses, address);
+    return address.is_loopback() ? node_ports.loopback : holds(plan_.node.addresses, address);
 }
 
 // Addresses of services come before node ports, also where an external IP is one of the node's own addresses.
@@ -84,6 +86,21 @@ void Explainer::explain_unowned(Journey& journey) const {
     }
 }
 
+// Refusals of node ports may ask for less than acceptance does.
+void Explainer::explain_closed_node_port(Journey& journey) const {
+    const auto& flow = journey.flow;
+    if (!profile_.refuses_on_every_local_address || !is_local(flow.destination)) return;
+    const auto found = owners_.find({true, net::IpAddress(plan_.family), flow.protocol, flow.port});
+    if (found == owners_.end()) return;
+    const auto& treatment = found->second.destination->treatment(SourceClass::kOutside);
+    if (treatment.action == Action::kBalance) return;
+    journey.destination = *found->second.destination;
+    journey.service_port = found->second.service_port;
+    journey.scope = treatment.pool;
+    journey.verdict = treatment.action == Action::kReject ? Verdict::kRejected : Verdict::kDropped;
+    journey.reason = treatment.action == Action::kReject ? Reason::kNoEndpoints : Reason::kNoLocalEndpoints;
+}
+
 Journey Explainer::explain(const Flow& flow) const {
     Journey journey;
     journey.flow = flow;
@@ -91,6 +108,7 @@ Journey Explainer::explain(const Flow& flow) const {
     const Owned* owned = find(flow);
     if (owned == nullptr) {
         explain_unowned(journey);
+        if (journey.verdict == Verdict::kNotOurs) explain_closed_node_port(journey);
         const auto refused = refused_.find({false, flow.destination, flow.protocol, flow.port});
         if (journey.verdict == Verdict::kNotOurs && refused != refused_.end()) {
             journey.reason = Reason::kRefusedAddress;
@@ -108,6 +126,11 @@ Journey Explainer::explain(const Flow& flow) const {
     }
     const Treatment& treatment = destination.treatment(journey.source_class);
     journey.scope = treatment.pool;
+    const bool leaves = !is_local(flow.destination) && destination.kind != DestinationKind::kClusterIp;
+    if (treatment.action != Action::kBalance && leaves && is_local(flow.source) && !profile_.refuses_own_traffic) {
+        journey.reason = Reason::kOwnTraffic;
+        return journey;
+    }
     switch (treatment.action) {
         case Action::kReject:
             journey.verdict = Verdict::kRejected;

@@ -39,6 +39,7 @@ enum class Reason : std::uint8_t {
     kUnknownPort,           // rejected: a cluster IP on a port that nobody owns
     kUnallocatedClusterIp,  // dropped: in a ServiceCIDR, owned by no Service
     kRefusedAddress,        // not ours: a Service asks for it, but its namespace may not
+    kOwnTraffic,            // not ours: nobody is there, but this mode does not refuse what the node itself sends
     kUnknownDestination,    // not ours
 };
 
@@ -74,6 +75,8 @@ class Explainer {
     [[nodiscard]] const Owned* find(const Flow& flow) const;
     [[nodiscard]] bool accepts_node_ports(const net::IpAddress& address) const;
     void explain_unowned(Journey& journey) const;
+    void explain_closed_node_port(Journey& journey) const;
+    [[nodiscard]] bool is_local(const net::IpAddress& address) const;
 
     const Plan& plan_;
     const ModeProfile& profile_;

@@ -37,6 +37,7 @@ std::string text(const Journey& journey) {
         case Reason::kUnknownPort: return "rejected: unknown port";
         case Reason::kUnallocatedClusterIp: return "dropped: unallocated";
         case Reason::kRefusedAddress:
+        case Reason::kOwnTraffic:
         case Reason::kUnknownDestination: return "not ours";
     }
     std::string result;
@@ -378,6 +379,38 @@ TEST(Explain, UnownedAddressesOfTheNodeItself) {
                            {kThisNode, "192.168.0.3", 22, "not ours"},
                            {kOutside, "172.30.0.3", 22, "dropped: unallocated"},
                            {kThisNode, "172.30.0.3", 22, "dropped: unallocated"}});
+}
+
+// Without endpoints the modes differ: iptables refuses a node port on every address of the node, and lets the node's
+// own packets to addresses elsewhere go.
+TEST(Explain, RefusalsInIptables) {
+    struct Case {
+        const ModeProfile& profile;
+        std::string own_to_external;
+        std::string closed_address;
+        std::string loopback;
+    };
+    for (const auto& c : {Case{iptables_profile(), "not ours", "rejected: no endpoints", "rejected: no endpoints"},
+                          Case{nftables_profile(), "rejected: no endpoints", "not ours", "not ours"}}) {
+        auto settings = node_settings();
+        settings.node_port_ranges = cidrs({"192.168.0.0/24"});
+        NodePlanner planner(Family::kIpv4, settings, c.profile);
+        auto empty = service("svc", "172.30.0.1", {service_port("p", 80, Protocol::kTcp, 3001)});
+        empty.external_ips = {ip("198.51.100.11"), ip("192.168.1.2")};
+        static_cast<void>(planner.apply({put(empty)}));
+        expect_flows(planner, {{kThisNode, "198.51.100.11", 80, c.own_to_external},
+                               {kThisNode, "192.168.1.2", 80, "rejected: no endpoints"},
+                               {kOutside, "198.51.100.11", 80, "rejected: no endpoints"},
+                               {kPod, "198.51.100.11", 80, "rejected: no endpoints"},
+                               {kThisNode, "172.30.0.1", 80, "rejected: no endpoints"},
+                               {kOutside, kThisNode, 3001, "rejected: no endpoints"},
+                               {kOutside, "192.168.1.2", 3001, c.closed_address},
+                               {"127.0.0.1", "127.0.0.1", 3001, c.loopback}});
+        static_cast<void>(planner.apply({put(slice("svc", "svc", {slice_port("p", 80)}, {{"10.180.0.1"}}))}));
+        expect_flows(planner, {{kThisNode, "198.51.100.11", 80, "10.180.0.1:80 masq"},
+                               {kOutside, kThisNode, 3001, "10.180.0.1:80 masq"},
+                               {kOutside, "192.168.1.2", 3001, "not ours"}});
+    }
 }
 
 }  // namespace

@@ -53,6 +53,13 @@ NodePortAddresses node_port_addresses(const NodeSettings& settings, const ModePr
     std::vector<net::Prefix> ranges;
     std::copy_if(settings.node_port_ranges.begin(), settings.node_port_ranges.end(), std::back_inserter(ranges),
                  [&](const auto& range) { return range.family() == family; });
+    // A range may be part of 127.0.0.0/8 or hold all of it.
+    const bool names_loopback =
+        ranges.empty() || std::any_of(ranges.begin(), ranges.end(), [](const auto& range) {
+            return range.address.is_loopback() || range.contains(*net::IpAddress::parse("127.0.0.1"));
+        });
+    result.loopback =
+        profile.loopback_node_ports && settings.localhost_node_ports && family == net::Family::kIpv4 && names_loopback;
     // Ranges of the other family alone leave this one open; one zero range wins over every other entry.
     if (ranges.empty() ||
         std::any_of(ranges.begin(), ranges.end(), [](const auto& range) { return range.length == 0; })) {
@@ -60,7 +67,7 @@ NodePortAddresses node_port_addresses(const NodeSettings& settings, const ModePr
         return result;
     }
     for (const auto& address : host) {
-        if (address.is_loopback() && !profile.loopback_node_ports) continue;
+        if (address.is_loopback() && !result.loopback) continue;
         if (std::any_of(ranges.begin(), ranges.end(), [&](const auto& range) { return range.contains(address); }))
             result.addresses.push_back(address);
     }
@@ -109,10 +116,25 @@ const ModeProfile& nftables_profile() {
     static constexpr ModeProfile profile{.name = "nftables",
                                          .node_ports_on_primary_only = true,
                                          .loopback_node_ports = false,
+                                         .refuses_on_every_local_address = false,
+                                         .refuses_own_traffic = true,
                                          .rejects_unknown_cluster_ip_ports = true,
                                          .drops_unallocated_cluster_ips = true,
                                          .filters_sources_without_endpoints = true,
                                          .hairpin_local_endpoints_only = true};
+    return profile;
+}
+
+const ModeProfile& iptables_profile() {
+    static constexpr ModeProfile profile{.name = "iptables",
+                                         .node_ports_on_primary_only = false,
+                                         .loopback_node_ports = true,
+                                         .refuses_on_every_local_address = true,
+                                         .refuses_own_traffic = false,
+                                         .rejects_unknown_cluster_ip_ports = false,
+                                         .drops_unallocated_cluster_ips = false,
+                                         .filters_sources_without_endpoints = false,
+                                         .hairpin_local_endpoints_only = false};
     return profile;
 }
 

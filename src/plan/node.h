@@ -20,6 +20,8 @@ struct ModeProfile {
     std::string_view name;
     bool node_ports_on_primary_only;         // default of nodePortAddresses: primary (else all addresses)
     bool loopback_node_ports;                // 127.0.0.0/8 may accept node ports (IPv4)
+    bool refuses_on_every_local_address;     // a node port without endpoints, also where node ports are not accepted
+    bool refuses_own_traffic;                // the node's own, to external addresses without endpoints
     bool rejects_unknown_cluster_ip_ports;   // a cluster IP on a port that no service port owns
     bool drops_unallocated_cluster_ips;      // an address of a ServiceCIDR that no Service owns
     bool filters_sources_without_endpoints;  // source ranges count even when there is no endpoint
@@ -27,6 +29,7 @@ struct ModeProfile {
 };
 
 [[nodiscard]] const ModeProfile& nftables_profile();
+[[nodiscard]] const ModeProfile& iptables_profile();
 
 // KubeProxyConfiguration detectLocalMode.
 enum class DetectLocalMode : std::uint8_t { kClusterCidr, kNodeCidr, kBridgeInterface, kInterfaceNamePrefix };
@@ -48,6 +51,8 @@ struct NodeSettings {
     // nodePortAddresses: absent = the mode's default.
     bool node_ports_on_primary = false;  // the word "primary"
     std::vector<net::Prefix> node_port_ranges;
+    // iptables.localhostNodePorts: loopback may accept node ports, where the mode can and the ranges include it.
+    bool localhost_node_ports = true;
     std::optional<net::IpAddress> bind_address;  // counts as this node's address when it is a specific one
     // Not empty: external and load-balancer IPs outside of these are refused, in both families (CVE-2020-8554).
     std::vector<ExternalRange> external_ranges;
@@ -79,7 +84,8 @@ struct LocalDetector {
 
 // Addresses of this node that accept node ports.
 struct NodePortAddresses {
-    bool all = false;                       // every local address but loopback
+    bool all = false;                       // every local address, loopback as the next field says
+    bool loopback = false;                  // 127.0.0.0/8 accepts them, as far as the ranges say (IPv4)
     std::vector<net::IpAddress> addresses;  // when not all: sorted; may be empty = node ports are closed
 
     friend bool operator==(const NodePortAddresses&, const NodePortAddresses&) = default;

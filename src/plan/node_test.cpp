@@ -16,6 +16,8 @@ using ::testing::IsEmpty;
 constexpr ModeProfile kLoopbackToo{.name = "test",
                                    .node_ports_on_primary_only = false,
                                    .loopback_node_ports = true,
+                                   .refuses_on_every_local_address = false,
+                                   .refuses_own_traffic = true,
                                    .rejects_unknown_cluster_ip_ports = false,
                                    .drops_unallocated_cluster_ips = false,
                                    .filters_sources_without_endpoints = false,
@@ -23,6 +25,8 @@ constexpr ModeProfile kLoopbackToo{.name = "test",
 constexpr ModeProfile kAllByDefault{.name = "test",
                                     .node_ports_on_primary_only = false,
                                     .loopback_node_ports = false,
+                                    .refuses_on_every_local_address = false,
+                                    .refuses_own_traffic = true,
                                     .rejects_unknown_cluster_ip_ports = false,
                                     .drops_unallocated_cluster_ips = false,
                                     .filters_sources_without_endpoints = false,
@@ -51,7 +55,7 @@ TEST(NodePortAddresses, Ranges) {
         {"64: an IPv4 range leaves IPv6 open", {"10.20.30.0/24"}, {"10.20.30.51"}, {"all"}},
         {"65: 0.0.0.0/0", {"0.0.0.0/0"}, {"all"}, {"all"}},
         {"65: ::/0", {"::/0"}, {"all"}, {"all"}},
-        {"66: IPv6 ranges leave IPv4 open", {"2001:db8::/64", "::1/128"}, {"all"}, {"::1", "2001:db8::1"}},
+        {"66: IPv6 ranges leave IPv4 open, and ::1 shut", {"2001:db8::/64", "::1/128"}, {"all"}, {"2001:db8::1"}},
         {"67: one loopback address", {"127.0.0.1/32"}, {"127.0.0.1"}, {"all"}},
         {"67: the loopback range", {"127.0.0.0/8"}, {"127.0.0.1"}, {"all"}},
         {"68: two ranges", {"10.20.30.0/24", "100.200.201.0/24"}, {"10.20.30.51", "100.200.201.1"}, {"all"}},
@@ -82,6 +86,34 @@ TEST(NodePortAddresses, Loopback) {
     EXPECT_THAT(accepted({"127.0.0.0/8"}, Family::kIpv4, kAllByDefault), IsEmpty())
         << "a mode that has no loopback node ports";
     EXPECT_THAT(accepted({"::1/128"}, Family::kIpv6, kAllByDefault), IsEmpty());
+}
+
+TEST(NodePortAddresses, LoopbackFlag) {
+    struct Case {
+        const char* name;
+        std::vector<std::string_view> ranges;
+        bool asked;
+        bool ipv4;
+    };
+    const Case cases[] = {
+        {"all addresses", {}, true, true},
+        {"all addresses, localhostNodePorts off", {}, false, false},
+        {"ranges elsewhere", {"192.168.0.0/16"}, true, false},
+        {"part of the loopback range", {"127.0.2.0/28"}, true, true},
+        {"a range around it", {"64.0.0.0/2"}, true, true},
+    };
+    for (const auto& c : cases) {
+        NodeSettings settings;
+        settings.node_port_ranges = cidrs(c.ranges);
+        settings.localhost_node_ports = c.asked;
+        for (const auto family : net::kFamilies)
+            for (const auto* profile : {&iptables_profile(), &nftables_profile()}) {
+                const auto rules = node_rules(settings, *profile, nullptr, host_facts(), {}, family);
+                EXPECT_EQ(rules.node_ports.loopback,
+                          c.ipv4 && family == Family::kIpv4 && profile == &iptables_profile())
+                    << c.name;
+            }
+    }
 }
 
 // kube-proxy opens a family whose address is unknown to every address; here it stays closed (docs/differences).

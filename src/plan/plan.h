@@ -99,6 +99,9 @@ struct ServicePortPlan {
     Pool local;
     std::vector<Destination> destinations;  // those it owns, ordered by kind and key
     std::vector<Claimed> refused;           // outside of NodeSettings::external_ranges; for explain
+    // All endpoints that are known, also those that no traffic reaches. No rule is made of it; a mode may be more
+    // frugal in a large cluster.
+    std::uint32_t known_endpoints = 0;
     // UDP only: all endpoints that still serve, wherever and whether or not new flows are sent there, sorted. A flow
     // that one of them answers is left alone (stale_flows.h). No rule is made of it.
     std::vector<AddressPort> serving;

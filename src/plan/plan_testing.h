@@ -147,8 +147,9 @@ inline api::Node node_object() {
 // A planner of that node, that has already been told of it.
 class NodePlanner : public Planner {
   public:
-    explicit NodePlanner(net::Family family = net::Family::kIpv4, NodeSettings settings = node_settings())
-        : Planner(family, std::move(settings), nftables_profile(), host_facts()) {
+    explicit NodePlanner(net::Family family = net::Family::kIpv4, NodeSettings settings = node_settings(),
+                         const ModeProfile& profile = nftables_profile())
+        : Planner(family, std::move(settings), profile, host_facts()) {
         static_cast<void>(apply({put(node_object())}));
     }
 };

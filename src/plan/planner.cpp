@@ -313,6 +313,7 @@ void Planner::replan(const ServiceName& name, Delta& delta, NetChanges& net) {
             auto refused = refuse(port, settings_.external_ranges);
             const auto all = candidates(state.slices, port.name.port, port.name.protocol, settings_.node_name);
             auto plan = plan_service_port(port, choose(all, port, topology), rules_, profile_);
+            plan.known_endpoints = static_cast<std::uint32_t>(all.size());
             if (port.name.protocol == net::Protocol::kUdp) plan.serving = serving(all);
             plan.refused = std::move(refused);
             std::erase_if(plan.destinations, [&](const auto& d) {

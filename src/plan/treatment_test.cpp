@@ -15,6 +15,8 @@ using ::testing::IsEmpty;
 constexpr ModeProfile kFiltersOnlyWithEndpoints{.name = "test",
                                                 .node_ports_on_primary_only = false,
                                                 .loopback_node_ports = false,
+                                                .refuses_on_every_local_address = false,
+                                                .refuses_own_traffic = true,
                                                 .rejects_unknown_cluster_ip_ports = false,
                                                 .drops_unallocated_cluster_ips = false,
                                                 .filters_sources_without_endpoints = false,

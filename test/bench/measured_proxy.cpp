@@ -152,9 +152,10 @@ double RunningProxy::peak_mib() const {
 Result<ProxyFigures> measure_proxy(const testnet::Namespace& where, const ProxyCommand& command) {
     if (command.measure_kernel) wait_until_settled();
     const long kernel_before = kernel_memory_kib();
-    ASSIGN_OR_RETURN(const auto proxy, RunningProxy::start(where, command.binary,
-                                                           {"--manifests", command.manifest, "--healthz-bind-address",
-                                                            "", "--metrics-bind-address", ""}));
+    std::vector<std::string> flags{
+        "--manifests", command.manifest, "--healthz-bind-address", "", "--metrics-bind-address", ""};
+    flags.insert(flags.end(), command.flags.begin(), command.flags.end());
+    ASSIGN_OR_RETURN(const auto proxy, RunningProxy::start(where, command.binary, flags));
     ASSIGN_OR_RETURN(auto figures, proxy->wait_in_sync());
     // What it does right after the start (it looks at its neighbours) is done by then.
     std::this_thread::sleep_for(std::chrono::milliseconds(200));

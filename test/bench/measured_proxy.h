@@ -27,7 +27,8 @@ struct ProxyFigures {
 struct ProxyCommand {
     std::string binary;
     std::string manifest;
-    bool measure_kernel = false;  // waits before and after until the kernel's memory has settled
+    std::vector<std::string> flags = {};  // besides
+    bool measure_kernel = false;          // waits before and after until the kernel's memory has settled
 };
 
 // A proxy that runs, until this object goes. The rules stay.

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Everything that is measured, on this machine, in one run. Usage: run.sh BUILD-FOLDER [--quick]. Needs root, nft, ip and
-# python3. A whole run also draws docs/benchmarks.svg; a quick one draws into the build folder. Figures never fail it.
+# python3. A whole run also draws docs/benchmarks.svg and docs/modes.svg; a quick one draws into the build folder. Figures never fail it.
 set -euo pipefail
 build=${1:?usage: run.sh BUILD-FOLDER [--quick]}
 here=$(dirname "${BASH_SOURCE[0]}")
 quick=("${@:2}")
 picture=$here/../../docs/benchmarks.svg
+modes_picture=$here/../../docs/modes.svg
 ((${#quick[@]} == 0)) || picture=$build/benchmarks.svg
+((${#quick[@]} == 0)) || modes_picture=$build/modes.svg
 fewer_entries=()
 ((${#quick[@]} == 0)) || fewer_entries=(20000)
 fewer_services=()
@@ -17,6 +19,9 @@ headline() { printf '\n## %s\n\n' "$1"; }
 headline "A node's Services"
 "$build/bin/bench_sync" "$build/bin/ghostip" --results "$build/benchmarks.csv" "${quick[@]}"
 python3 "$here/plot.py" "$build/benchmarks.csv" "$picture"
+headline "Modes"
+"$build/bin/bench_modes" "$build/bin/ghostip" --results "$build/modes.csv" "${quick[@]}"
+python3 "$here/plot_modes.py" "$build/modes.csv" "$modes_picture"
 headline "A cluster's API server"
 "$build/bin/bench_cluster" "$build/bin/ghostip" "${quick[@]}"
 headline "Connections"

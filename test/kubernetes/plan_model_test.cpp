@@ -34,23 +34,18 @@ using source::kubernetes::testing::Dice;
 using source::kubernetes::testing::JsonWire;
 using source::kubernetes::testing::ModelServer;
 
-// Modes differ by these fields alone: the one that there is, its opposite, and something between.
+// Modes differ by these fields alone: those that there are, and something between.
 const std::vector<const plan::ModeProfile*>& profiles() {
-    static constexpr plan::ModeProfile kOther{.name = "all otherwise than nftables",
-                                              .node_ports_on_primary_only = false,
-                                              .loopback_node_ports = true,
-                                              .rejects_unknown_cluster_ip_ports = false,
-                                              .drops_unallocated_cluster_ips = false,
-                                              .filters_sources_without_endpoints = false,
-                                              .hairpin_local_endpoints_only = false};
     static constexpr plan::ModeProfile kMixed{.name = "half and half",
                                               .node_ports_on_primary_only = true,
                                               .loopback_node_ports = true,
+                                              .refuses_on_every_local_address = true,
+                                              .refuses_own_traffic = true,
                                               .rejects_unknown_cluster_ip_ports = false,
                                               .drops_unallocated_cluster_ips = true,
                                               .filters_sources_without_endpoints = false,
                                               .hairpin_local_endpoints_only = true};
-    static const std::vector<const plan::ModeProfile*> all{&plan::nftables_profile(), &kOther, &kMixed};
+    static const std::vector<const plan::ModeProfile*> all{&plan::nftables_profile(), &plan::iptables_profile(), &kMixed};
     return all;
 }
 

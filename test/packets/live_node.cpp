@@ -21,6 +21,7 @@
 
 #include <fmt/format.h>
 
+#include "packets/mode_text.h"
 #include "packets/ruleset_text.h"
 #include "support/twin.h"
 #include "support/wire.h"
@@ -131,6 +132,9 @@ std::vector<std::string> LiveNode::flags() const {
                                    "--hostname-override",
                                    "test-node"};
     flags.insert(flags.end(), more_flags_.begin(), more_flags_.end());
+    const ModeText mode(mode_);
+    if (!mode.mode.empty()) flags.insert(flags.end(), {"--proxy-mode", mode.mode});
+    if (!mode.variant.empty()) flags.insert(flags.end(), {"--iptables-variant", mode.variant});
     return flags;
 }
 
@@ -236,6 +240,11 @@ Result<std::uint32_t> LiveNode::generation() const {
 }
 
 Result<std::string> LiveNode::listing() const {
+    if (const ModeText mode(mode_); mode.mode == "iptables") {
+        const std::string program = family_ == net::Family::kIpv4 ? "iptables" : "ip6tables";
+        ASSIGN_OR_RETURN(const auto saved, node().must_run({program + "-" + mode.variant + "-save"}));
+        return normal_save(saved);
+    }
     const std::string ip = family_ == net::Family::kIpv4 ? "ip" : "ip6";
     ASSIGN_OR_RETURN(const auto text, nft({"--stateless", "list", "table", ip, "ghostip"}));
     return normal_ruleset(text);

@@ -54,6 +54,8 @@ class LiveNode {
     [[nodiscard]] const testnet::Namespace& node() const { return topology_->node(); }
     [[nodiscard]] net::IpAddress address(std::string_view ipv4) const;
 
+    // From its next start on the program runs in this mode (mode_text.h); until this is called, in its own best one.
+    void set_mode(std::string mode) { mode_ = std::move(mode); }
     // Puts a manifest there, whole; its IPv4 addresses become those of the family.
     void write(const std::string& file, const std::string& text) const;
     // The program is to take its objects from this API server instead of the folder, and these flags besides.
@@ -81,7 +83,8 @@ class LiveNode {
     [[nodiscard]] Result<std::string> nft(const std::vector<std::string>& arguments, std::string_view input = {}) const;
     // Counts the transactions of nf_tables on the node, whoever's they are.
     [[nodiscard]] Result<std::uint32_t> generation() const;
-    [[nodiscard]] Result<std::string> listing() const;  // of our table, in the form that normal_ruleset() gives
+    // Of our table or our chains, in a form in which equal rules are equal texts.
+    [[nodiscard]] Result<std::string> listing() const;
     // `ghostip SUBCOMMAND`, with the flags that the proxy gets if it wants them.
     [[nodiscard]] Result<std::string> run_ghostip(const std::string& subcommand, bool with_flags) const;
 
@@ -94,6 +97,7 @@ class LiveNode {
     std::filesystem::path folder_;
     std::string master_;  // empty: the folder
     std::vector<std::string> more_flags_;
+    std::string mode_;
     int pid_ = -1;
 };
 

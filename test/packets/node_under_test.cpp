@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "agent/modes.h"
+#include "packets/mode_text.h"
 
 namespace ghostip::packets {
 
@@ -16,9 +17,11 @@ NodeUnderTest::NodeUnderTest(const testnet::Topology& topology, const dataplane:
 
 Result<std::unique_ptr<NodeUnderTest>> NodeUnderTest::open(const testnet::Topology& topology, const std::string& mode,
                                                            net::Family family, plan::NodeSettings settings,
-                                                           const dataplane::Options& options) {
-    const auto* found = agent::find_mode(mode);
+                                                           dataplane::Options options) {
+    const ModeText text(mode);
+    const auto* found = agent::find_mode(text.mode);
     if (found == nullptr) return fail("no mode {}", mode);
+    if (!text.variant.empty()) options.variant = text.variant;
     auto node =
         std::unique_ptr<NodeUnderTest>(new NodeUnderTest(topology, *found, family, std::move(settings), options));
     RETURN_IF_ERROR(node->restart());
@@ -48,7 +51,7 @@ Result<void> NodeUnderTest::change(const std::vector<api::Change>& changes, By b
 plan::Journey NodeUnderTest::explain(const testnet::Probe& probe) const { return explainer_->explain(flow_of(probe)); }
 
 Result<void> NodeUnderTest::clean_up(const testnet::Topology& topology, const std::string& mode) {
-    const auto* found = agent::find_mode(mode);
+    const auto* found = agent::find_mode(ModeText(mode).mode);
     if (found == nullptr) return fail("no mode {}", mode);
     const auto inside = topology.node().enter();
     return found->cleanup();

@@ -19,10 +19,11 @@ namespace ghostip::packets {
 
 class NodeUnderTest {
   public:
+    // `mode` as mode_text.h reads it.
     [[nodiscard]] static Result<std::unique_ptr<NodeUnderTest>> open(const testnet::Topology& topology,
                                                                      const std::string& mode, net::Family family,
                                                                      plan::NodeSettings settings,
-                                                                     const dataplane::Options& options = {});
+                                                                     dataplane::Options options = {});
 
     // How a change reaches the kernel.
     enum class By { kReconcile, kDelta };

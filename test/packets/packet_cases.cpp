@@ -25,6 +25,8 @@
 #include <fmt/ranges.h>
 
 #include "packets/case_file.h"
+#include "packets/left_rules.h"
+#include "packets/mode_text.h"
 #include "support/conntrack.h"
 #include "support/probe.h"
 #include "support/twin.h"
@@ -157,10 +159,12 @@ class Runner {
     using StickyKey = std::tuple<net::IpAddress, HostPort, net::Protocol>;
 
     [[nodiscard]] std::vector<std::string> command(const Case& one) const {
+        const ModeText mode(options_.mode);
         std::vector<std::string> argv{options_.binary,       "proxy",        "--manifests",
-                                      folder_.manifests(),   "--proxy-mode", options_.mode,
+                                      folder_.manifests(),   "--proxy-mode", mode.mode,
                                       "--hostname-override", "test-node",    "--healthz-bind-address",
                                       "127.0.0.1:10256"};
+        if (!mode.variant.empty()) argv.insert(argv.end(), {"--iptables-variant", mode.variant});
         argv.insert(argv.end(), one.flags.begin(), one.flags.end());
         return argv;
     }
@@ -338,9 +342,13 @@ class Runner {
         if (!output || output->status != 0)
             problems_.push_back(
                 fmt::format("ghostip cleanup: {}", output ? output->out + output->err : output.error().message));
-        const auto rules = topology_.node().must_run({"nft", "list", "ruleset"});
-        if (!rules || !rules->empty()) problems_.push_back("ghostip cleanup left rules behind: " + rules.value_or("?"));
-        if (!topology_.node().run({"nft", "flush", "ruleset"})) problems_.emplace_back("nft flush ruleset failed");
+        const auto rules = left_rules(topology_.node());
+        if (!rules)
+            problems_.push_back(rules.error().message);
+        else if (!rules->empty())
+            problems_.push_back("ghostip cleanup left rules behind: " + *rules);
+        if (const auto removed = remove_all_rules(topology_.node()); !removed)
+            problems_.push_back(removed.error().message);
     }
 
     const Options& options_;
@@ -414,7 +422,7 @@ Result<std::vector<Case>> load(const Options& options) {
     std::vector<Case> cases;
     std::size_t number = 0;
     for (const auto& path : paths) {
-        ASSIGN_OR_RETURN(auto read, read_cases(path, options.mode));
+        ASSIGN_OR_RETURN(auto read, read_cases(path, ModeText(options.mode).mode));
         for (auto& one : read)
             if (one.name.starts_with(options.only) && (!options.live || one.steps.size() > 1) &&
                 number++ % options.every == options.from % options.every)

@@ -19,6 +19,7 @@
 #include <fmt/format.h>
 
 #include "packets/judge.h"
+#include "packets/left_rules.h"
 #include "packets/node_under_test.h"
 #include "packets/shrink.h"
 #include "packets/world.h"
@@ -177,7 +178,7 @@ Result<bool> run(const Options& options) {
     const auto start = Clock::now();
     ASSIGN_OR_RETURN(const bool agreed, comparison.run());
     RETURN_IF_ERROR(NodeUnderTest::clean_up(*topology, options.mode));
-    ASSIGN_OR_RETURN(const auto left, topology->node().must_run({"nft", "list", "ruleset"}));
+    ASSIGN_OR_RETURN(const auto left, left_rules(topology->node()));
     if (!left.empty()) return fail("cleanup left rules behind:\n{}", left);
     const auto& tally = comparison.tally();
     fmt::print("{} flows in {} worlds (", tally.flows, tally.worlds);

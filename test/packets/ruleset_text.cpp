@@ -1,6 +1,7 @@
 #include "packets/ruleset_text.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <sstream>
 #include <tuple>
@@ -140,6 +141,28 @@ std::string first_difference(std::string_view there, std::string_view wanted) {
             ++shown;
         }
     return text.empty() ? "  the same lines in another order\n" : text;
+}
+
+std::string normal_save(const std::string& saved) {
+    static const std::set<std::string, std::less<>> kDispatch{"KUBE-SERVICES", "KUBE-NODEPORTS",
+                                                              "KUBE-EXTERNAL-SERVICES", "KUBE-PROXY-FIREWALL"};
+    std::map<std::string, std::vector<std::string>> rules;  // by table and chain
+    std::string table;
+    std::istringstream lines(saved);
+    for (std::string line; std::getline(lines, line);) {
+        if (line.starts_with('*')) table = line.substr(1);
+        if (line.find("KUBE-") == std::string::npos) continue;
+        if (line.starts_with(":KUBE-")) rules[table + " " + line.substr(1, line.find(' ') - 1)];
+        if (!line.starts_with("-A ")) continue;
+        rules[table + " " + line.substr(3, line.find(' ', 3) - 3)].push_back(line);
+    }
+    std::string text;
+    for (auto& [chain, own] : rules) {
+        text += chain + "\n";
+        if (kDispatch.contains(std::string_view(chain).substr(chain.find(' ') + 1))) std::sort(own.begin(), own.end());
+        for (const auto& rule : own) text += "  " + rule + "\n";
+    }
+    return text;
 }
 
 }  // namespace ghostip::packets

@@ -16,4 +16,8 @@ namespace ghostip::packets {
 // The first lines in which two texts differ; empty if they are the same.
 [[nodiscard]] std::string first_difference(std::string_view there, std::string_view wanted);
 
+// The chains of kube-proxy's names in what iptables-save printed, and the rules in and to them, without counters. Where
+// the order of rules does not matter (chains that dispatch), they are sorted.
+[[nodiscard]] std::string normal_save(const std::string& saved);
+
 }  // namespace ghostip::packets

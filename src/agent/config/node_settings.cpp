@@ -84,6 +84,7 @@ Result<plan::NodeSettings> node_settings(const KubeProxyConfiguration& config,
     RETURN_IF_ERROR(detect_local(config, settings));
     settings.masquerade_all = masquerade_all(config);
     settings.masquerade_bit = static_cast<std::uint8_t>(masquerade_bit(config));
+    settings.localhost_node_ports = config.iptables.localhost_node_ports.value_or(true);
     if (config.node_port_addresses == std::vector<std::string>{"primary"}) {
         settings.node_ports_on_primary = true;
     } else {

@@ -1,6 +1,9 @@
 #include "dataplane/nftables/dataplane.h"
 
+#include <linux/capability.h>
+
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "dataplane/nftables/cleanup.h"
@@ -9,6 +12,7 @@
 #include "dataplane/nftables/element_changes.h"
 #include "dataplane/nftables/handovers.h"
 #include "dataplane/nftables/render.h"
+#include "dataplane/nftables/sighting.h"
 #include "dataplane/nftables/stuck_clients.h"
 #include "dataplane/nftables/supported.h"
 #include "kernel/nft/linux.h"
@@ -266,13 +270,18 @@ std::vector<std::uint32_t> NftablesDataplane::port_ids() const {
 }
 
 const Mode& mode() {
+    static constexpr std::array<int, 1> kCapabilities{CAP_NET_ADMIN};
     static const Mode instance{
         .name = "nftables",
         .profile = plan::nftables_profile,
-        .missing = missing,
+        .calls = Calls::kQuick,
+        .capabilities = kCapabilities,
+        .variants = {},
+        .missing = [](net::Family family, const Options& /*options*/) { return missing(family); },
         .open = open_dataplane,
         .watch = watch_drift,
         .render = render,
+        .sight = sight,
         .cleanup = cleanup,
     };
     return instance;

@@ -1,0 +1,100 @@
+// A node is moved from one mode to another while clients go on: the new mode's rules are complete before those of the
+// old one go, no connection fails, and of the old mode nothing stays.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "packets/live_node.h"
+#include "packets/traffic.h"
+
+namespace ghostip::packets {
+namespace {
+
+using ::testing::_;
+using ::testing::Each;
+using ::testing::IsEmpty;
+using ::testing::Le;
+using ::testing::Pair;
+
+const std::vector<std::string> kModes{"nftables", "iptables-nft", "iptables-legacy"};
+
+std::vector<ServiceSpec> services() {
+    return {{"plain", "172.30.0.1", "1.2.3.1", 30001, false, {"10.180.0.1", "10.180.0.2", "10.181.0.3"}},
+            {"sticky", "172.30.0.2", "1.2.3.2", 30002, true, {"10.180.0.4", "10.180.0.5", "10.181.0.6", "10.181.0.7"}},
+            {"empty", "172.30.0.3", "1.2.3.3", 30003, false, {}}};
+}
+
+class ModeChange : public ::testing::TestWithParam<net::Family> {
+  protected:
+    void SetUp() override {
+        auto live = LiveNode::create(GetParam());
+        ASSERT_TRUE(live) << live.error().message;
+        live_ = std::move(*live);
+        live_->write("services.yaml", manifest(services()));
+    }
+    void some_traffic() const {
+        const auto enough = traffic_->connections() + 60;
+        EXPECT_TRUE(wait_until(std::chrono::seconds(20), [&] { return traffic_->connections() >= enough; }));
+    }
+    // What of a mode is in the kernel.
+    [[nodiscard]] bool is_there(const std::string& mode) const {
+        if (mode == "nftables") {
+            const auto tables = live_->nft({"list", "tables"});
+            return !tables || tables->find("ghostip") != std::string::npos;
+        }
+        const bool nft = mode == "iptables-nft";
+        for (const std::string program : {"iptables", "ip6tables"}) {
+            const auto saved = live_->node().must_run({program + (nft ? "-nft-save" : "-legacy-save")});
+            if (!saved || saved->find("KUBE-SERVICES") != std::string::npos ||
+                saved->find("KUBE-SVC-") != std::string::npos || saved->find("KUBE-PROXY") != std::string::npos)
+                return true;
+        }
+        return false;
+    }
+
+    std::unique_ptr<LiveNode> live_;
+    std::unique_ptr<Traffic> traffic_;
+};
+
+// By every order of two, one after the other: nftables, legacy, nft, nftables, nft, legacy, nftables.
+TEST_P(ModeChange, NobodyNotices) {
+    const std::vector<std::size_t> order{0, 2, 1, 0, 1, 2, 0};
+    live_->set_mode(kModes[order.front()]);
+    const auto first = live_->start_and_wait();
+    ASSERT_TRUE(first) << first.error().message;
+    auto traffic = Traffic::start(*live_, targets_of(*live_, {services()[0], services()[1]}));
+    ASSERT_TRUE(traffic) << traffic.error().message << "\n" << live_->log();
+    traffic_ = std::move(*traffic);
+    for (std::size_t i = 1; i < order.size(); ++i) {
+        const auto& from = kModes[order[i - 1]];
+        const auto& to = kModes[order[i]];
+        SCOPED_TRACE(from + " to " + to);
+        some_traffic();
+        live_->stop(i % 2 == 0 ? SIGTERM : SIGKILL);
+        some_traffic();
+        EXPECT_TRUE(is_there(from)) << "the old rules serve while nobody runs";
+        live_->set_mode(to);
+        const auto started = live_->start_and_wait();
+        ASSERT_TRUE(started) << started.error().message;
+        EXPECT_TRUE(is_there(to));
+        EXPECT_TRUE(wait_until(std::chrono::seconds(20), [&] { return !is_there(from); })) << live_->log();
+        EXPECT_TRUE(is_there(to)) << "only the old ones go";
+        some_traffic();
+    }
+    const auto report = traffic_->end();
+    EXPECT_THAT(report.failures, IsEmpty());
+    // Each mode remembers for itself who stuck to whom.
+    EXPECT_THAT(report.moved, Each(Pair(_, Le(static_cast<int>(order.size()) - 1))));
+    fmt::print("  {} changes of the mode: {}\n", order.size() - 1, report.text());
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, ModeChange, ::testing::Values(net::Family::kIpv4, net::Family::kIpv6),
+                         [](const auto& one) { return std::string(net::family_name(one.param)); });
+
+}  // namespace
+}  // namespace ghostip::packets
