@@ -73,7 +73,7 @@ std::string kube_proxy_too(const OtherChain& chain) {
 std::vector<std::string> neighbour_warnings(const NeighbourFacts& facts, std::span<const net::Family> served) {
     std::vector<std::string> warnings;
     for (const auto& chain : facts.chains) {
-        if (!is_served(chain.family, served) || chain.table == "ghostip") continue;
+        if (!is_served(chain.family, served) || chain.table.starts_with("ghostip")) continue;
         if (chain.hook == Hook::kForward && chain.policy == Policy::kDrop)
             warnings.push_back(forward_policy_drop(chain));
         // It owns its table wholly, so one of its chains stands for all.

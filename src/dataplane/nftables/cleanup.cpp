@@ -9,8 +9,10 @@ namespace ghostip::dataplane::nftables {
 
 Result<void> cleanup(kernel::nft::Kernel& kernel) {
     for (const auto family : net::kFamilies) {
-        const auto result = kernel.commit({table(family), {kernel::nft::DeleteTable{}}});
-        if (!result && result.error().code != ENOENT) return result.error();
+        for (const auto& one : {table(family), handover_table(family)}) {
+            const auto result = kernel.commit({one, {kernel::nft::DeleteTable{}}});
+            if (!result && result.error().code != ENOENT) return result.error();
+        }
     }
     return {};
 }

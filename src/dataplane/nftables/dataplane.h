@@ -89,6 +89,7 @@ class NftablesDataplane final : public Dataplane {
     [[nodiscard]] Result<void> settle(const plan::Plan& plan, const Observed& observed, Look look, const Focus& focus,
                                       Mismatch mismatch, Outcome& outcome);
     [[nodiscard]] Result<void> write_structure(const Repair& repair, Outcome& outcome);
+    [[nodiscard]] Result<void> end_handover(Outcome& outcome);
     [[nodiscard]] Result<void> replace_at_once(const plan::Plan& plan, Outcome& outcome);
     void remember_refusal(const plan::Plan& plan, const SlotOrders& slots, const Piece& piece, const Error& refusal,
                           std::unordered_map<plan::ServicePortName, Aside>& aside, Outcome& outcome) const;

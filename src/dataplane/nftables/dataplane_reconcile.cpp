@@ -12,6 +12,7 @@
 namespace ghostip::dataplane::nftables {
 
 using kernel::nft::AddElements;
+using kernel::nft::Batch;
 
 namespace {
 
@@ -78,6 +79,7 @@ const kernel::nft::Elements& elements_in(const std::map<SetRef, kernel::nft::Ele
 
 Result<Outcome> NftablesDataplane::reconcile(const plan::Plan& plan) {
     Outcome outcome;
+    RETURN_IF_ERROR(end_handover(outcome));  // of a process that was killed in the middle of one
     for (int attempt = 1;; ++attempt) {
         ASSIGN_OR_RETURN(const auto observed, observe(*kernel_, plan, limits_.largest_dump));
         const auto mismatch = attempt < kAttempts ? Mismatch::kError : Mismatch::kSetAside;
@@ -142,6 +144,16 @@ Result<void> NftablesDataplane::start_anew(const plan::Plan& plan, Outcome& outc
     outcome.differences = 1;
     outcome.examples = {"the table is missing"};
     return write(plan::everything(plan), Start::kCold, outcome);
+}
+
+Result<void> NftablesDataplane::end_handover(Outcome& outcome) {
+    ASSIGN_OR_RETURN(const bool there, kernel_->exists(handover_table(family_)));
+    if (!there) return {};
+    const auto start = std::chrono::steady_clock::now();
+    const auto removed = kernel_->commit({handover_table(family_), {kernel::nft::DeleteTable{}}});
+    if (!removed && removed.error().code != ENOENT) return removed.error();
+    if (removed) outcome.committed(start);
+    return {};
 }
 
 // Looking at places, `observed` holds no other elements than those in focus.
@@ -269,14 +281,24 @@ Result<void> NftablesDataplane::write_structure(const Repair& repair, Outcome& o
     return {};
 }
 
-// Everything in one transaction: long, but whole. Clients that stick to an endpoint are carried over.
+// Everything in one transaction: long, but whole. Clients that stick to an endpoint are carried over. All sets of the
+// old table are empty to a packet that is in its chains at that moment, so the same rules stand beside it meanwhile.
 Result<void> NftablesDataplane::replace_at_once(const plan::Plan& plan, Outcome& outcome) {
     auto batch = full_batch(plan, counting_);
     ASSIGN_OR_RETURN(auto clients, remembered_clients(*kernel_, plan));
     for (auto& elements : clients) batch.operations.emplace_back(AddElements{std::move(elements)});
-    const auto start = std::chrono::steady_clock::now();
-    RETURN_IF_ERROR(kernel_->commit(batch));
-    outcome.committed(start);
+    Batch beside = full_batch(plan, Counting::kOff);
+    beside.table = handover_table(family_);
+    // Behind ours, so that it gets only what ours missed: it does not know who sticks to whom.
+    for (auto& operation : beside.operations)
+        if (auto* chain = std::get_if<kernel::nft::AddChain>(&operation); chain != nullptr && chain->base)
+            ++chain->base->priority;
+    for (const auto* one : {&beside, &batch}) {
+        const auto start = std::chrono::steady_clock::now();
+        RETURN_IF_ERROR(kernel_->commit(*one));
+        outcome.committed(start);
+    }
+    RETURN_IF_ERROR(end_handover(outcome));
     state_ = State{plan.node, classes_of(plan), {}, {}, {}, {}, {}};
     Structure structure = render_structure({family_, plan.node, state_.classes, counting_});
     for (auto& chain : structure.chains) state_.chains[chain.name] = std::move(chain);

@@ -157,8 +157,19 @@ TEST(NftablesDataplane, ASetOfAnotherTypeMakesTheTableAnew) {
                                     kernel::nft::AddSet{{.name = "hairpins", .key = {kernel::nft::Field::kPort}}}}}));
     const auto commits = place.twin.counters().commits;
     ASSERT_TRUE(place.reconcile(planner.plan()));
-    EXPECT_EQ(place.twin.counters().commits, commits + 1) << "in one step";
+    EXPECT_EQ(place.twin.counters().commits, commits + 3) << "in one step, with the same rules beside it meanwhile";
     EXPECT_EQ(place.state(), freshly_replaced(planner.plan()));
+    EXPECT_EQ(place.twin.find(handover_table(net::Family::kIpv4)), nullptr);
+}
+
+TEST(NftablesDataplane, WhatAKilledReplacementLeftIsRemoved) {
+    NodePlanner planner;
+    static_cast<void>(planner.apply({put(shaped(1)), put(shaped_slice(1, {1, 2}))}));
+    OnTwin place(net::Family::kIpv4);
+    const auto handover = handover_table(net::Family::kIpv4);
+    ASSERT_TRUE(place.twin.commit({handover, {kernel::nft::AddTable{}}}));
+    ASSERT_TRUE(place.reconcile(planner.plan()));
+    EXPECT_EQ(place.twin.find(handover), nullptr);
 }
 
 // The rules say which sources are pods and where node ports are taken; a change of that leaves elements alone.

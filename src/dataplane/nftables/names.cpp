@@ -31,6 +31,10 @@ kernel::nft::Table table(net::Family family) {
     return {family, std::string(kTableName), "Kubernetes Services, by ghostip"};
 }
 
+kernel::nft::Table handover_table(net::Family family) {
+    return {family, std::string(kTableName) + "-handover", "Kubernetes Services, by ghostip, for a moment"};
+}
+
 std::string_view lane_prefix(Lane lane) {
     switch (lane) {
         case Lane::kAddress: return "";

@@ -149,13 +149,13 @@ TEST(Refusal, ClusterIpsAndHairpinsAreNamedToo) {
 TEST(Refusal, WhatIsTooLargeGoesInHalves) {
     const Cluster cluster;
     OnTwin place(net::Family::kIpv4);
-    place.twin.fail_call(2, EMSGSIZE);
+    place.twin.fail_call(3, EMSGSIZE);
     const auto outcome = place.reconcile(cluster.plan());
     ASSERT_FALSE(outcome) << "the structure alone is too large: no way";
     place.twin.fail_no_more();
     OnTwin other(net::Family::kIpv4);
-    other.twin.fail_call(3, EMSGSIZE);  // all pieces and what comes last
-    other.twin.fail_call(4, EMSGSIZE);  // all pieces
+    other.twin.fail_call(4, EMSGSIZE);  // all pieces and what comes last
+    other.twin.fail_call(5, EMSGSIZE);  // all pieces
     const auto halved = other.reconcile(cluster.plan());
     ASSERT_TRUE(halved) << halved.error().message;
     EXPECT_THAT(halved->set_aside, IsEmpty());
