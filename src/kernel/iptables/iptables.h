@@ -34,6 +34,8 @@ struct Refusal {
     std::string reason;      // what the program said, on one line
     std::size_t line = 0;    // 1-based, in the text; 0: it does not say which
     bool lock_held = false;  // another program held the lock for longer than was waited: try again
+
+    friend bool operator==(const Refusal&, const Refusal&) = default;
 };
 // Absent: all was taken.
 using Refused = std::optional<Refusal>;
