@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "kernel/iptables/iptables.h"
 #include "kernel/iptables/rule_reader.h"
 #include "kernel/iptables/rule_text.h"
 #include "kernel/iptables/words.h"
@@ -15,7 +16,6 @@ namespace {
 
 using Kind = Command::Kind;
 
-constexpr std::size_t kLongestChain = 28;
 constexpr std::array<std::string_view, 4> kVerdicts{"ACCEPT", "DROP", "QUEUE", "RETURN"};
 
 Result<void> check_chain_name(std::string_view name) {

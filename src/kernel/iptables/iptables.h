@@ -5,6 +5,7 @@
 // same time: the programs lock among themselves. For the network namespace that the calling thread is in.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -20,6 +21,8 @@ namespace ghostip::kernel::iptables {
 // Which part of the kernel keeps the rules: nf_tables, or the older x_tables. A packet meets the rules of both.
 enum class Variant : std::uint8_t { kNft, kLegacy };
 [[nodiscard]] std::string_view variant_name(Variant variant);  // "nft", "legacy"
+
+inline constexpr std::size_t kLongestChain = 28;  // characters of a chain's name
 
 struct Version {
     int major = 0;

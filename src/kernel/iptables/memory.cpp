@@ -134,6 +134,15 @@ Refused MemoryIptables::take_table(const std::string& name, const std::vector<Co
         if (!kernel_refuses) kernel_refuses = Refusal{refused->reason, command.line, false};
     }
     if (kernel_refuses) return kernel_refuses;
+    if (trial.has_circle()) {
+        // The kernel goes through the batch once more to find the rule.
+        trial = found == tables_.end() ? Table(name, variant_) : found->second;
+        for (const auto& command : commands) {
+            static_cast<void>(trial.apply(command));
+            if (has_rule(command.kind) && trial.has_circle())
+                return refuse("RULE_APPEND failed (Too many links)", command.line);
+        }
+    }
     if (made) tables_.insert_or_assign(name, std::move(trial));
     return std::nullopt;
 }

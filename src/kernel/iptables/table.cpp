@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <set>
 
 namespace ghostip::kernel::iptables {
 namespace {
@@ -122,9 +121,6 @@ std::optional<Objection> Table::put_rule(const Command& command) {
     if (command.kind == Kind::kInsert && command.number > count + 1) return too_big("insertion");
     if (command.kind == Kind::kReplace && command.number > count) return too_big("replacement");
     Rule rule{command.rule, has_chain(command.target) ? command.target : ""};
-    // The kernel's part of iptables-legacy sees the table only as a whole: has_circle().
-    if (variant_ == Variant::kNft && !rule.target.empty() && reaches(rule.target, command.chain))
-        refusal = Objection{"RULE_APPEND failed (Too many links)", RefusedBy::kKernel};
     count_use(rule.target, 1);
     auto& rules = change(command.chain).rules;
     const auto place = static_cast<std::ptrdiff_t>(command.number) - 1;
@@ -140,6 +136,7 @@ std::optional<Objection> Table::put_rule(const Command& command) {
 }
 
 std::optional<Objection> Table::delete_rule(const Command& command) {
+    if (auto objection = check_target(command); objection && objection->by != RefusedBy::kKernel) return objection;
     const auto found = chains_.find(command.chain);
     if (found == chains_.end()) return command.kind == Kind::kDelete ? no_such_rule() : no_such_chain();
     const auto& rules = found->second->rules;
@@ -213,45 +210,35 @@ void Table::count_use(const std::string& target, int by) {
     if (uses == 0) uses_.erase(target);
 }
 
-bool Table::reaches(std::string_view from, std::string_view to) const {
-    std::vector<std::string_view> ahead{from};
-    std::set<std::string_view> seen{from};
-    while (!ahead.empty()) {
-        const auto at = ahead.back();
-        ahead.pop_back();
-        if (at == to) return true;
-        const auto found = chains_.find(at);
-        if (found == chains_.end()) continue;
-        for (const auto& rule : found->second->rules)
-            if (!rule.target.empty() && seen.insert(rule.target).second) ahead.push_back(rule.target);
+bool Table::has_circle() const {
+    std::map<std::string_view, bool> seen;  // true: on the way that is being walked
+    struct Step {
+        Chains::const_iterator chain;
+        std::size_t next_rule = 0;
+    };
+    for (const auto name : built_ins_) {
+        std::vector<Step> way{{chains_.find(name), 0}};
+        while (!way.empty()) {
+            auto& [chain, next_rule] = way.back();
+            const auto& rules = chain->second->rules;
+            if (next_rule == rules.size()) {
+                seen[chain->first] = false;
+                way.pop_back();
+                continue;
+            }
+            const auto& target = rules[next_rule++].target;
+            if (target.empty()) continue;
+            const auto to = chains_.find(target);
+            if (to == chains_.end()) continue;
+            const auto [known, is_new] = seen.try_emplace(to->first, true);
+            if (is_new) {
+                way.push_back({to, 0});
+            } else if (known->second) {
+                return true;
+            }
+        }
     }
     return false;
-}
-
-// Takes away chains that jump nowhere, until none is left or the rest go round.
-bool Table::has_circle() const {
-    std::map<std::string_view, std::size_t> left;  // jumps of the chain that are not known to end
-    std::map<std::string_view, std::vector<std::string_view>> callers;
-    std::vector<std::string_view> ended;
-    for (const auto& [name, chain] : chains_) {
-        std::size_t jumps = 0;
-        for (const auto& rule : chain->rules) {
-            if (rule.target.empty()) continue;
-            ++jumps;
-            callers[rule.target].push_back(name);
-        }
-        left.emplace(name, jumps);
-        if (jumps == 0) ended.push_back(name);
-    }
-    std::size_t settled = 0;
-    while (!ended.empty()) {
-        const auto name = ended.back();
-        ended.pop_back();
-        ++settled;
-        for (const auto caller : callers[name])
-            if (--left[caller] == 0) ended.push_back(caller);
-    }
-    return settled != chains_.size();
 }
 
 void Table::save(const LineSink& line) const {

@@ -35,7 +35,7 @@ class Table {
     // After a refusal of the kernel the command counts as done, so that what follows is judged as the programs do; of
     // the others, as not done.
     [[nodiscard]] std::optional<Objection> apply(const Command& command);
-    // Whether some rules jump in a circle.
+    // Whether rules jump in a circle that a packet can come to. The kernel looks for it last.
     [[nodiscard]] bool has_circle() const;
 
     // What another program does: nothing is refused.
@@ -69,7 +69,6 @@ class Table {
     [[nodiscard]] std::optional<Objection> check_target(const Command& command) const;
     void flush(const std::string& chain);
     void count_use(const std::string& target, int by);
-    [[nodiscard]] bool reaches(std::string_view from, std::string_view to) const;
 
     std::span<const std::string_view> built_ins_;
     Variant variant_;
