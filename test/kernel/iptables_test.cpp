@@ -4,6 +4,7 @@
 #include <array>
 #include <memory>
 #include <random>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -212,7 +213,9 @@ TEST(Iptables, ForeignTablesAreAnError) {
 }
 
 // Random texts, of which many are wrong in some way. Without -R: iptables-nft-restore 1.8.9 crashes when a text that
-// replaces a rule of its own is wrong.
+// replaces a rule of its own is wrong. And nothing is deleted from, or put into the middle of, a chain that the same
+// text has emptied: iptables-nft still sees its rules, leaves the refusal to the kernel, and so reports what comes
+// later first.
 class Author {
   public:
     explicit Author(std::uint64_t seed) : random_(seed) {}
@@ -222,6 +225,7 @@ class Author {
         for (int tables = 1 + one_in(4); tables > 0; --tables) {
             const auto table = pick({"nat", "filter", "mangle"});
             result += fmt::format("*{}\n", table);
+            emptied_.clear();
             for (auto left = below(8); left > 0; --left) result += command(table) + "\n";
             result += one_in(60) ? "" : "COMMIT\n";
         }
@@ -238,6 +242,16 @@ class Author {
         return pick({"AA", "BB", "CC", "DD", "a-b", "Z"});
     }
     std::string any_chain() { return one_in(4) ? pick({"OUTPUT", "INPUT"}) : chain(); }
+    std::string empty(std::string chain) {
+        emptied_.insert(chain);
+        return chain;
+    }
+    // One that this text has left as it was.
+    std::string full_chain() {
+        auto chain = any_chain();
+        for (int tries = 0; tries < 20 && emptied_.contains(chain); ++tries) chain = any_chain();
+        return emptied_.contains(chain) ? "NOWHERE" : chain;
+    }
     std::string matches() {
         std::string result;
         if (one_in(3)) result += one_in(2) ? " -s 10.0.0.1" : " ! -s 10.0.0.0/8";
@@ -258,20 +272,21 @@ class Author {
             case 0:
             case 1:
             case 2:
-            case 3: return fmt::format(":{} - [0:0]", any_chain());
+            case 3: return fmt::format(":{} - [0:0]", empty(any_chain()));
             case 4: return fmt::format(":OUTPUT {} [0:0]", pick({"ACCEPT", table == "nat" ? "ACCEPT" : "DROP"}));
             case 5: return "-X " + chain();
-            case 6: return "-F " + any_chain();
+            case 6: return "-F " + empty(any_chain());
             case 7: return "-N " + chain();
-            case 8: return fmt::format("-D {} {}", any_chain(), 1 + below(3));
-            case 9: return fmt::format("-D {}{}{}", any_chain(), matches(), target());
-            case 10: return fmt::format("-I {} {}{}{}", any_chain(), 1 + below(3), matches(), target());
-            case 11: return pick({"", "# nothing", "-F", "-X", "nonsense", "-P OUTPUT ACCEPT", "-Z"});
+            case 8: return fmt::format("-D {} {}", full_chain(), 1 + below(3));
+            case 9: return fmt::format("-D {}{}{}", full_chain(), matches(), target());
+            case 10: return fmt::format("-I {} {}{}{}", full_chain(), 1 + below(3), matches(), target());
+            case 11: return pick({"", "# nothing", "nonsense", "-P OUTPUT ACCEPT", "-Z"});
             default: return fmt::format("-A {}{}{}", any_chain(), matches(), target());
         }
     }
 
     std::mt19937_64 random_;
+    std::set<std::string> emptied_;  // in this table, by this text
 };
 
 TEST(Iptables, TheTwinSaysWhatTheRealOnesSay) {
