@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "kernel/iptables/rule_text.h"
+#include "kernel/nfacct/linux.h"
 #include "support/namespace.h"
 
 namespace ghostip::kernel::iptables {
@@ -96,6 +97,7 @@ std::string every_rule(Form form, net::Family family, std::string_view table) {
         rule.begin("-A", "T").comment("c").one_of(choices).jump("X").end();
     rule.begin("-A", "T").comment("r").recent_check("X", 10800).jump("X").end();
     rule.begin("-A", "T").recent_check("X", 1).jump("X").end();
+    rule.begin("-A", "T").accounted("a_counter").jump("X").end();
     rule.begin("-A", "T").masquerade(true).end();
     rule.begin("-A", "T").masquerade(false).end();
     return out;
@@ -106,6 +108,11 @@ std::vector<std::string> given_and_saved(const Setting& setting, std::string_vie
     const auto space = Namespace::create();
     EXPECT_TRUE(space) << "needs root: " << space.error().message;
     if (!space) return {};
+    {
+        const auto inside = space->enter();
+        const auto counters = nfacct::LinuxNfacct::open();
+        EXPECT_TRUE(counters && (*counters)->create("a_counter")) << "needs nfacct in the kernel";
+    }
     const auto text = fmt::format("*{}\n:T - [0:0]\n:X - [0:0]\n{}COMMIT\n", table, rules);
     const auto restored = space->must_run({setting.restore, "--noflush"}, text);
     EXPECT_TRUE(restored) << setting.restore << ": " << restored.error().message;
