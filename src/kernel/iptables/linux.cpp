@@ -63,7 +63,7 @@ std::optional<Found> find(Variant variant, net::Family family, const LinuxOption
     const std::string plain = family == net::Family::kIpv4 ? "iptables" : "ip6tables";
     for (const auto& name : {fmt::format("{}-{}", plain, variant_name(variant)), plain}) {
         for (const auto& folder : folders(options)) {
-            const std::string path = folder + "/" + name;
+            const std::string path = fmt::format("{}/{}", folder, name);
             if (!is_program(path) || !is_program(path + "-restore") || !is_program(path + "-save")) continue;
             const auto text = version_text(path, options);
             const auto version = text ? parse_version(*text) : std::nullopt;

@@ -54,7 +54,7 @@ class Reader {
             if (!take(short_name(words_[at_].value))) return std::nullopt;
             negated_ = false;
         }
-        if (negated_) sink().push_back("!");
+        if (negated_) sink().emplace_back("!");
         return std::move(rule_);
     }
 
@@ -137,7 +137,7 @@ class Reader {
     bool take_option(std::string_view option) {
         auto* const part = owner(option);
         if (part == nullptr) {
-            if (negated_) sink().push_back("!");
+            if (negated_) sink().emplace_back("!");
             sink().push_back(words_[at_].raw);
             return true;
         }

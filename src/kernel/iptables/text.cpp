@@ -53,27 +53,25 @@ std::uint64_t share_units(std::uint32_t choices) {
 
 // RFC 5952 for addresses that have no dotted form.
 void append_groups(std::string& out, const std::array<std::uint16_t, 8>& groups) {
-    int longest_at = -1;
-    int longest = 1;  // one zero alone is written
-    for (int at = 0; at < 8; ++at) {
-        int length = 0;
-        while (at + length < 8 && groups[static_cast<std::size_t>(at + length)] == 0) ++length;
-        if (length > longest) {
-            longest = length;
+    std::size_t longest_at = groups.size();
+    std::size_t longest = 1;  // one zero alone is written
+    for (std::size_t at = 0; at < groups.size(); ++at) {
+        std::size_t end = at;
+        while (end < groups.size() && groups[end] == 0) ++end;
+        if (end - at > longest) {
+            longest = end - at;
             longest_at = at;
         }
-        at += std::max(length - 1, 0);
     }
     std::array<char, 4> digits{};
-    for (int at = 0; at < 8; ++at) {
+    for (std::size_t at = 0; at < groups.size(); ++at) {
         if (at == longest_at) {
             out += "::";
             at += longest - 1;
             continue;
         }
         if (at > 0 && out.back() != ':') out += ':';
-        const auto end = std::to_chars(digits.begin(), digits.end(), groups[static_cast<std::size_t>(at)], 16).ptr;
-        out.append(digits.begin(), end);
+        out.append(digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), groups[at], 16).ptr);
     }
 }
 
