@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,6 +30,12 @@ struct Program {
     // kInherited: what it says there goes where this process's goes, and Finished::err stays empty.
     Stream standard_error = Stream::kOurs;
     int stop_fd = -1;  // it is killed when this becomes readable; -1: nobody stops it
+    // Instead of `input`, piece by piece while the program reads; an empty piece is the end. Not asked for more once
+    // the program reads no more.
+    std::function<std::string_view()> input_source = nullptr;
+    // Gets its standard output piece by piece, as it comes; Finished::out stays empty then, and there is no limit to
+    // it.
+    std::function<void(std::string_view)> output_sink = nullptr;
 };
 
 struct Finished {
