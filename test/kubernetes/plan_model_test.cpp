@@ -45,7 +45,8 @@ const std::vector<const plan::ModeProfile*>& profiles() {
                                               .drops_unallocated_cluster_ips = true,
                                               .filters_sources_without_endpoints = false,
                                               .hairpin_local_endpoints_only = true};
-    static const std::vector<const plan::ModeProfile*> all{&plan::nftables_profile(), &plan::iptables_profile(), &kMixed};
+    static const std::vector<const plan::ModeProfile*> all{&plan::nftables_profile(), &plan::iptables_profile(),
+                                                           &kMixed};
     return all;
 }
 

@@ -18,8 +18,8 @@ inline constexpr std::string_view kTableName = "ghostip";
 inline constexpr const char* kUnknownClusterIps = "unknown-cluster-ips";
 
 [[nodiscard]] kernel::nft::Table table(net::Family family);
-// Stands beside it for the moment in which it is replaced as a whole: a packet that is in the old chains just then finds
-// nothing there any more, and is translated by these.
+// Stands beside it for the moment in which it is replaced as a whole: a packet that is in the old chains just then
+// finds nothing there any more, and is translated by these.
 [[nodiscard]] kernel::nft::Table handover_table(net::Family family);
 
 // A pool of endpoints is found by what the client dialled. Two things vary: whether that is an address or a node port,
