@@ -300,8 +300,9 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     });
 
     if (once) {
-        RETURN_IF_ERROR(agent->run_once());
+        const auto done = agent->run_once();
         RETURN_IF_ERROR(ending.get());  // nothing was written where the configuration does not fit the node
+        RETURN_IF_ERROR(done);
         if (objects->bad_objects() > 0)
             return fail("{} problems in {}; all else is programmed", objects->bad_objects(), settings.own.manifests);
         return {};
