@@ -107,6 +107,10 @@ Result<void> Agent::open_families() {
                 "{}: no address of this host but on loopback or links; programmed all the same, for when one comes",
                 net::family_name(family));
         ASSIGN_OR_RETURN(auto dataplane, mode->open(family, config_.options));
+        if (variant_.empty() && !dataplane->variant().empty()) {
+            variant_ = dataplane->variant();
+            log::info("{} mode, variant {}", mode->name, variant_);
+        }
         proxiers_.push_back(open_family(family, host, std::move(dataplane)));
     }
     if (proxiers_.empty()) return fail("this host cannot do {} mode: {}", mode->name, reasons);
@@ -308,7 +312,7 @@ void Agent::follow_node(const std::vector<api::Change>& changes) {
 
 void Agent::note_synced() {
     health_.synced();
-    if (!std::exchange(synced_once_, true) && config_.on_first_sync) config_.on_first_sync();
+    if (!std::exchange(synced_once_, true) && config_.on_first_sync) config_.on_first_sync(variant_);
 }
 
 void Agent::note_waiting(std::chrono::milliseconds time) {

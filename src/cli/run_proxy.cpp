@@ -260,8 +260,10 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     }
     if (objects->is_cluster()) prepare_host(configuration);
     agent::Privileges privileges{plan.mode->capabilities};
+    privileges.mode_runs_programs = plan.mode->calls == dataplane::Calls::kRunPrograms;
     privileges.low_ports = is_low_port(configuration.healthz_bind_address) || is_low_port(metrics_address);
-    privileges.programs = objects->runs_programs() ? agent::Programs::kAllowed : agent::Programs::kNone;
+    privileges.programs =
+        privileges.mode_runs_programs || objects->runs_programs() ? agent::Programs::kAllowed : agent::Programs::kNone;
     privileges.filter_calls = settings.own.seccomp;
     const auto service_manager = ServiceManager::from_environment();
     agent::drop_privileges(privileges);
@@ -279,7 +281,7 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     log::info("node {}, mode {}, {}", node_name, plan.mode->name, objects->text());
     auto agent_settings = agent_config(settings, std::move(plan));
     agent_settings.heartbeat = &heartbeat;
-    agent_settings.on_first_sync = [&] {
+    agent_settings.on_first_sync = [&](std::string_view /*variant*/) {
         pings.ready("serving");
         if (leftovers) leftovers->remove();
     };
