@@ -293,6 +293,7 @@ TEST(SlowProxier, StaleFlowsGoWithTheirOwnCall) {
         return texts;
     };
     scene.start({put(dns), put(endpoints("10.180.0.1"))});
+    scene.proxier->finish();  // what was there at the start is looked for
     scene.conntrack->add(flow("10.180.0.1"));
     scene.sync({put(endpoints("10.180.0.2"))}, kStart + 1s);
     scene.conntrack->add(flow("10.180.0.2"));

@@ -9,6 +9,8 @@
 #include <mutex>
 #include <optional>
 
+#include <fmt/ranges.h>
+
 #include "agent/agent.h"
 #include "agent/config/encode.h"
 #include "agent/config/node_settings.h"
@@ -55,6 +57,7 @@ agent::AgentConfig agent_config(const ProxySettings& settings, ProxyPlan plan) {
     agent::AgentConfig agent;
     agent.node = std::move(plan.node);
     agent.mode = plan.mode;
+    agent.options = plan.options;
     agent.time_per_commit = milliseconds(1000 / settings.own.commits_per_second);
     agent.min_sync_period = duration_cast<milliseconds>(
         config::min_sync_period(settings.configuration).named.value_or(config::Duration(0)));
@@ -207,6 +210,12 @@ Result<ProxyPlan> plan_proxy(const ProxySettings& settings) {
             "the configuration file",
             name, known);
     }
+    const auto variants = plan.mode->variants;
+    if (!variants.empty()) plan.options.variant = settings.own.variant;
+    if (!plan.options.variant.empty() &&
+        std::find(variants.begin(), variants.end(), plan.options.variant) == variants.end())
+        return fail("--iptables-variant: \"{}\": mode {} has {}", plan.options.variant, plan.mode->name,
+                    fmt::join(variants, ", "));
     ASSIGN_OR_RETURN(plan.node, config::node_settings(settings.configuration, settings.own.allowed_external_ips));
     return plan;
 }
@@ -228,7 +237,7 @@ Result<void> set_up_logging(Invocation invocation, const config::Logging& loggin
 Result<void> initialize_only(const ProxySettings& settings, const ProxyPlan& plan) {
     std::string lacks;
     for (const auto family : net::kFamilies) {
-        const auto missing = plan.mode->missing(family, {});
+        const auto missing = plan.mode->missing(family, plan.options);
         if (missing.empty()) {
             prepare_host(settings.configuration);
             return {};
