@@ -260,12 +260,13 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     ::signal(SIGPIPE, SIG_IGN);  // who is gone is told by an error
     // Still one thread and all privileges: what needs them comes first.
     std::unique_ptr<agent::Leftovers> leftovers;
-    if (settings.own.remove_kube_proxy_rules && !once) {
-        auto prepared = agent::Leftovers::prepare();
+    if (!once) {
+        const auto whose = settings.own.remove_kube_proxy_rules ? agent::Whose::kEverybodys : agent::Whose::kOurs;
+        auto prepared = agent::Leftovers::prepare(whose, plan.mode->name);
         if (prepared)
             leftovers = std::move(*prepared);
         else
-            log::warning("{}; what kube-proxy left stays", prepared.error().message);
+            log::warning("{}; what other modes left stays", prepared.error().message);
     }
     if (objects->is_cluster()) prepare_host(configuration);
     agent::Privileges privileges{plan.mode->capabilities};
@@ -290,9 +291,9 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     log::info("node {}, mode {}, {}", node_name, plan.mode->name, objects->text());
     auto agent_settings = agent_config(settings, std::move(plan));
     agent_settings.heartbeat = &heartbeat;
-    agent_settings.on_first_sync = [&](std::string_view /*variant*/) {
+    agent_settings.on_first_sync = [&](std::string_view variant) {
         pings.ready("serving");
-        if (leftovers) leftovers->remove();
+        if (leftovers) leftovers->remove(variant);
     };
     agent_settings.on_health_check_port_failed = [&](const plan::ServiceName& service, std::uint16_t port,
                                                      const Error& error) {
