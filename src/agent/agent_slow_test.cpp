@@ -124,7 +124,7 @@ class SlowAgent : public ::testing::Test {
     const dataplane::Mode mode_ = slow_mode();
     TestSource source_;
     Health health_;
-    Metrics metrics_;
+    Metrics metrics_{"iptables"};
     std::atomic<int> first_syncs_ = 0;
     std::atomic<bool> ended_ = false;
     std::unique_ptr<Agent> agent_;

@@ -208,6 +208,7 @@ void Proxier::take_outcome(const dataplane::Outcome& outcome, const std::vector<
     metrics_.transactions().add(outcome.transactions);
     for (const auto time : outcome.transaction_times)
         counts_.transaction_duration.observe(std::chrono::duration<double>(time).count());
+    metrics_.kube_proxy().set_rules(family_, outcome.rules);
     tell_set_aside(aside);
     for (const auto& work : outcome.later)
         background_.run([work, failed = answers_.failed, family = family_] {

@@ -85,7 +85,7 @@ struct Scene {
     testing::Gate gate;
     std::atomic<std::chrono::nanoseconds> passed{0ns};  // for health
     std::chrono::milliseconds wall{1000000};            // since 1970
-    Metrics metrics;
+    Metrics metrics{"nftables"};
     Health health{{5s, NodeObject::kOptional}, [this] {
                       return Moment{std::chrono::steady_clock::time_point(passed.load()), {}};
                   }};

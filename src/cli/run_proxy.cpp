@@ -253,7 +253,8 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     const bool once = settings.own.once;
     const std::string node_name = plan.node.node_name;
     const std::string metrics_address = settings.own.serve_metrics ? configuration.metrics_bind_address : std::string();
-    agent::Metrics metrics;
+    agent::Metrics metrics(plan.mode->name);
+    if (plan.mode->packet_counts != nullptr) metrics.kube_proxy().count_packets(plan.mode->packet_counts);
     describe_build(settings, metrics);
     ASSIGN_OR_RETURN(const auto objects, ObjectSource::create(settings, metrics));
 
