@@ -68,6 +68,7 @@ Agent::~Agent() {
     if (drift_thread_.joinable()) drift_thread_.join();
     source_.stop();
     background_.stop();
+    proxiers_.clear();  // which waits for calls that are under way
 }
 
 Result<std::unique_ptr<Agent>> Agent::create(AgentConfig config, api::ObjectSource& source, Health& health,
@@ -109,6 +110,10 @@ Result<void> Agent::open_families() {
         if (config_.dataplane.count_services && !dataplane->count_reader())
             log::warning("{}: {} mode cannot count the packets of Services on this host: not counted",
                          net::family_name(family), mode->name);
+        if (variant_.empty() && !dataplane->variant().empty()) {
+            variant_ = dataplane->variant();
+            log::info("{} mode, variant {}", mode->name, variant_);
+        }
         proxiers_.push_back(open_family(family, host, std::move(dataplane)));
     }
     if (proxiers_.empty()) return fail("this host cannot do {} mode: {}", mode->name, reasons);
@@ -124,9 +129,13 @@ std::unique_ptr<Proxier> Agent::open_family(net::Family family, const plan::Host
     answers.failed = [this](net::Family of, Error error) {
         post([&](Inbox& inbox) { inbox.failures.emplace_back(of, std::move(error)); });
     };
+    answers.call = [this] { queue_.wake(); };
     auto planner = std::make_unique<plan::Planner>(family, config_.node, config_.mode->profile(), host);
+    auto config = config_.proxier;
+    config.calls = config_.mode->calls;
+    config.min_sync_period = config_.min_sync_period;
     return std::make_unique<Proxier>(
-        family, config_.proxier, std::move(planner), std::move(dataplane), open_flow_cleaner(metrics_.kube_proxy()),
+        family, config, std::move(planner), std::move(dataplane), open_flow_cleaner(metrics_.kube_proxy()),
         Proxier::Listeners{metrics_, health_, health_check_ports_}, background_, std::move(answers));
 }
 
@@ -152,14 +161,32 @@ Result<void> Agent::run_once() {
     RETURN_IF_ERROR(source_.start(queue_));
     const auto changes = wait_for_first_list();
     if (stop_) return fail("stopped before the first sync");
-    const auto result = sync(changes);
+    static_cast<void>(sync(changes));
+    wait_for_calls();
+    if (stop_) return fail("stopped before the first sync was done");
     for (const auto& proxier : proxiers_) proxier->finish();
-    RETURN_IF_ERROR(result);
     for (const auto& proxier : proxiers_)
-        if (const auto aside = proxier->dataplane().set_aside(); !aside.empty())
+        if (const auto& failure = proxier->failure()) return failure->within(net::family_name(proxier->family()));
+    for (const auto& proxier : proxiers_)
+        if (proxier->set_aside() > 0)
             return fail("{}: {} objects were refused; all else is programmed", net::family_name(proxier->family()),
-                        aside.size());
+                        proxier->set_aside());
     return {};
+}
+
+// Until each family has had its first sync. What changes meanwhile is not for who ends then.
+void Agent::wait_for_calls() {
+    constexpr std::chrono::seconds kLook{1};
+    while (!stop_) {
+        for (const auto& proxier : proxiers_) proxier->take_answer(Clock::now());
+        if (all_tried()) return;
+        note_waiting(kLook);
+        static_cast<void>(queue_.take(kLook));
+    }
+}
+
+bool Agent::all_tried() const {
+    return std::all_of(proxiers_.begin(), proxiers_.end(), [](const auto& proxier) { return proxier->tried(); });
 }
 
 Result<void> Agent::run() {
@@ -168,33 +195,39 @@ Result<void> Agent::run() {
     if (stop_) return {};
     note_working();
     start_watching();
-    static_cast<void>(sync(changes));  // it was logged, and is tried again
-    first_sync();
-    paced_ = transactions();
+    sync(changes);
+    follow_writes();
     while (!stop_) {
         const auto most = until_due();
         note_waiting(most);
         changes = queue_.take(most).changes;
         note_working();
         read_inbox();
+        follow_writes();
         const bool syncs = !changes.empty() || addresses_changed_;
-        if (syncs) static_cast<void>(sync(changes));
+        if (syncs) sync(changes);
         tick();
         pace(syncs);
     }
     return {};
 }
 
-// What comes while this waits is one change when it is over: the queue keeps the latest state of each object.
+// What comes while this waits is one change when it is over: the queue keeps the latest state of each object. Where
+// calls run programs nothing waits here, for their answers must be heard; the proxiers hold what they have instead.
 void Agent::pace(bool synced) {
     constexpr std::chrono::milliseconds kLongest{1000};
     constexpr int kBurst = 10;  // transactions that need not wait for their turn after a quiet time
+    if (!following_writes_) return;
     const auto now = Clock::now();
     const auto committed = transactions();
     paid_until_ = std::max(paid_until_, now - kBurst * config_.time_per_commit) +
                   config_.time_per_commit * static_cast<int>(committed - paced_);
     paced_ = committed;
     auto left = std::min<Clock::duration>(paid_until_ - now, kLongest);
+    if (config_.mode->calls != dataplane::Calls::kQuick) {
+        for (const auto& proxier : proxiers_) proxier->hold(now + left);
+        return;
+    }
     if (synced) left = std::max<Clock::duration>(left, config_.min_sync_period);
     if (left.count() <= 0) return;
     const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
@@ -227,7 +260,11 @@ void Agent::start_watching() {
     post([&](Inbox& inbox) { inbox.blind = watch ? paused.error() : watch.error(); });
 }
 
-void Agent::first_sync() {
+// Once, when each family has had its first sync. Its transactions are not paced.
+void Agent::follow_writes() {
+    if (following_writes_ || !all_tried()) return;
+    following_writes_ = true;
+    paced_ = transactions();
     if (!drift_watch_) return;
     const auto alone = drift_watch_->resume(transactions());
     if (!alone) {
@@ -239,7 +276,8 @@ void Agent::first_sync() {
     drift_thread_ = std::thread([this] { watch_drift(); });
 }
 
-Result<void> Agent::sync(const std::vector<api::Change>& changes) {
+// A failure was logged, and is tried again.
+void Agent::sync(const std::vector<api::Change>& changes) {
     const bool host_changed = addresses_changed_.exchange(false);
     std::optional<plan::HostFacts> host;
     if (host_changed) {
@@ -252,19 +290,13 @@ Result<void> Agent::sync(const std::vector<api::Change>& changes) {
         }
     }
     follow_node(changes);
-    if (stop_) return {};  // the configuration cannot be meant for this node: nothing is written
-    std::optional<Error> first_error;
-    for (auto& proxier : proxiers_) {
-        const auto result = proxier->sync(changes, host ? &*host : nullptr, Clock::now());
-        if (!result && !first_error) first_error = result.error().within(net::family_name(proxier->family()));
-    }
-    if (first_error) return *first_error;
+    if (stop_) return;  // the configuration cannot be meant for this node: nothing is written
+    for (auto& proxier : proxiers_) static_cast<void>(proxier->sync(changes, host ? &*host : nullptr, Clock::now()));
     tell_if_synced();
-    return {};
 }
 
 void Agent::tell_if_synced() {
-    if (std::all_of(proxiers_.begin(), proxiers_.end(), [](const auto& proxier) { return proxier->in_sync(); }))
+    if (std::all_of(proxiers_.begin(), proxiers_.end(), [](const auto& proxier) { return proxier->started(); }))
         note_synced();
 }
 
@@ -283,7 +315,7 @@ void Agent::follow_node(const std::vector<api::Change>& changes) {
 
 void Agent::note_synced() {
     health_.synced();
-    if (!std::exchange(synced_once_, true) && config_.on_first_sync) config_.on_first_sync();
+    if (!std::exchange(synced_once_, true) && config_.on_first_sync) config_.on_first_sync(variant_);
 }
 
 void Agent::note_waiting(std::chrono::milliseconds time) {
@@ -305,6 +337,7 @@ void Agent::read_inbox() {
         log::warning("{}; foreign writes are only found by looking, every {} s", inbox.blind->message,
                      std::chrono::duration_cast<std::chrono::seconds>(config_.proxier.blind_check_interval).count());
     for (auto& proxier : proxiers_) {
+        proxier->take_answer(now);
         const auto mine = [&](net::Family family) { return family == proxier->family(); };
         if (inbox.blind) proxier->blind(now);
         for (auto& write : inbox.writes)

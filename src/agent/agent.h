@@ -39,8 +39,9 @@ struct AgentConfig {
     std::function<void(const api::Node&)> on_node = nullptr;
     // Null: nobody asks whether the loop moves.
     Heartbeat* heartbeat = nullptr;
-    // Once, on the loop's thread, when for the first time all is programmed. May be empty.
-    std::function<void()> on_first_sync;
+    // Once, on the loop's thread, when for the first time all is programmed: with the variant of the mode that serves,
+    // empty if it has none. May be empty.
+    std::function<void(std::string_view variant)> on_first_sync;
 };
 
 // Whether this host does the family at all.
@@ -79,8 +80,10 @@ class Agent {
     [[nodiscard]] std::unique_ptr<Proxier> open_family(net::Family family, const plan::HostFacts& host,
                                                        std::unique_ptr<dataplane::Dataplane> dataplane);
     [[nodiscard]] std::vector<api::Change> wait_for_first_list();
-    [[nodiscard]] Result<void> sync(const std::vector<api::Change>& changes);
-    void first_sync();
+    void sync(const std::vector<api::Change>& changes);
+    void wait_for_calls();
+    [[nodiscard]] bool all_tried() const;
+    void follow_writes();
     void tell_if_synced();
     void follow_node(const std::vector<api::Change>& changes);
     void note_synced();
@@ -109,6 +112,8 @@ class Agent {
     std::vector<std::string> neighbours_told_;        // owned by the loop's thread
     Time neighbours_at_ = Time::max();                // owned by the loop's thread: when to look at them next
     bool synced_once_ = false;                        // owned by the loop's thread
+    std::string variant_;                             // of the mode; constant when run
+    bool following_writes_ = false;                   // owned by the loop's thread
     Time paid_until_{};        // owned by the loop's thread: when transactions so far have had their time
     std::uint32_t paced_ = 0;  // owned by the loop's thread: transactions that were paid for
     std::unique_ptr<dataplane::DriftWatch> drift_watch_;  // null: none; set before its thread starts

@@ -14,7 +14,7 @@ Result<void> clean_up_everything() {
         if (!done) log::error("clean up {} mode: {}", mode.name, done.error().message);
         failed = failed || !done;
     }
-    const auto removed = remove_kube_proxy_traces(*linux_trace_host(), Ipvs::kNow);
+    const auto removed = remove_traces(*linux_trace_host(), {});
     log_removed(removed);
     if (failed || !removed.failed.empty()) return fail("encountered an error while tearing down rules");
     return {};

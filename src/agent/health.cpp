@@ -19,17 +19,18 @@ http::Response json(bool good, std::string body) {
 
 }  // namespace
 
-void Health::queued(net::Family family) {
+Health::SteadyTime Health::queued(net::Family family) {
     const auto now = clock_().steady;
     const std::lock_guard lock(mutex_);
     auto& pending = families_[family].oldest_pending;
     if (!pending) pending = now;
+    return now;
 }
 
-void Health::updated(net::Family family) {
+void Health::updated(net::Family family, std::optional<SteadyTime> still_waiting) {
     const auto now = clock_().wall;
     const std::lock_guard lock(mutex_);
-    families_[family] = {now, std::nullopt};
+    families_[family] = {now, still_waiting};
 }
 
 void Health::set_node(NodeState state) {

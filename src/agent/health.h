@@ -47,10 +47,12 @@ class Health {
     explicit Health(HealthSettings settings = {}, Clock clock = Moment::now)
         : settings_(settings), clock_(std::move(clock)) {}
 
-    // A change waits to get into the kernel. The first one since updated() counts.
-    void queued(net::Family family);
-    // All that waited is in the kernel; also to be called when the loop of the family starts.
-    void updated(net::Family family);
+    using SteadyTime = std::chrono::steady_clock::time_point;
+    // A change waits to get into the kernel. The first one since updated() counts. Returns the moment that it noted.
+    SteadyTime queued(net::Family family);
+    // All that waited is in the kernel, but for what came at `still_waiting` or later; also to be called when the loop
+    // of the family starts.
+    void updated(net::Family family, std::optional<SteadyTime> still_waiting = std::nullopt);
     void set_node(NodeState state);
     // The first sync is done: everything known at the start is in the kernel.
     void synced();
@@ -67,7 +69,7 @@ class Health {
     enum class Page : std::uint8_t { kHealthz, kLivez };
     struct FamilyState {
         std::optional<WallTime> last_updated;
-        std::optional<std::chrono::steady_clock::time_point> oldest_pending;
+        std::optional<SteadyTime> oldest_pending;
     };
     [[nodiscard]] bool in_time(const FamilyState& state, const Moment& now) const;
     [[nodiscard]] http::Response page(Page page) const;

@@ -16,32 +16,40 @@ namespace {
 struct TableChain {
     std::string_view table;
     std::string_view chain;
+    bool of_iptables_mode = true;  // of today
 };
 
-// kube-proxy 1.24 to 1.36. Those of the ipvs mode stand last in each table.
-constexpr std::array<TableChain, 18> kChains{{
+// kube-proxy 1.24 to 1.36.
+constexpr std::array<TableChain, 19> kChains{{
     {"nat", "KUBE-SERVICES"},
     {"nat", "KUBE-NODEPORTS"},
     {"nat", "KUBE-POSTROUTING"},
     {"nat", "KUBE-MARK-MASQ"},
     {"nat", "KUBE-PROXY-CANARY"},
-    {"nat", "KUBE-NODE-PORT"},
-    {"nat", "KUBE-LOAD-BALANCER"},
+    {"nat", "KUBE-NODE-PORT", false},
+    {"nat", "KUBE-LOAD-BALANCER", false},
     {"filter", "KUBE-SERVICES"},
     {"filter", "KUBE-EXTERNAL-SERVICES"},
     {"filter", "KUBE-FORWARD"},
     {"filter", "KUBE-NODEPORTS"},
     {"filter", "KUBE-PROXY-FIREWALL"},
     {"filter", "KUBE-PROXY-CANARY"},
-    {"filter", "KUBE-NODE-PORT"},
-    {"filter", "KUBE-SOURCE-RANGES-FIREWALL"},
-    {"filter", "KUBE-IPVS-FILTER"},
-    {"filter", "KUBE-IPVS-OUT-FILTER"},
+    {"filter", "KUBE-NODE-PORT", false},
+    {"filter", "KUBE-SOURCE-RANGES-FIREWALL", false},
+    {"filter", "KUBE-IPVS-FILTER", false},
+    {"filter", "KUBE-IPVS-OUT-FILTER", false},
     {"mangle", "KUBE-PROXY-CANARY"},
+    {"mangle", kOwnChain},
 }};
-// In nat, followed by a hash. XLB: 1.23 and before.
-constexpr std::array<std::string_view, 6> kPrefixes{"KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-",
-                                                    "KUBE-FW-",  "KUBE-SEP-", "KUBE-XLB-"};
+// In nat, followed by a hash.
+constexpr std::array<TableChain, 6> kPrefixes{{
+    {"nat", "KUBE-SVC-"},
+    {"nat", "KUBE-SVL-"},
+    {"nat", "KUBE-EXT-"},
+    {"nat", "KUBE-FW-"},
+    {"nat", "KUBE-SEP-"},
+    {"nat", "KUBE-XLB-", false},  // 1.23 and before
+}};
 
 // Words of a rule; those in quotation marks lose them.
 std::vector<std::string> words_of(std::string_view line) {
@@ -99,6 +107,7 @@ Rule parse_rule(std::string_view line) {
 
 struct Table {
     std::string name;
+    Chains chains = Chains::kAll;  // that are ours to take
     std::set<std::string> built_in;
     std::set<std::string> ours;  // on the list and there
     std::vector<Rule> rules;
@@ -162,21 +171,28 @@ void take_chain(std::string_view line, Table& table) {
     const auto words = words_of(line.substr(1));
     if (words.size() < 2) return;
     if (words[1] != "-") table.built_in.insert(words[0]);
-    if (words[1] == "-" && is_kube_proxy_chain(table.name, words[0])) table.ours.insert(words[0]);
+    if (words[1] == "-" && is_kube_proxy_chain(table.name, words[0], table.chains)) table.ours.insert(words[0]);
 }
 
 }  // namespace
 
-bool is_kube_proxy_chain(std::string_view table, std::string_view chain) {
-    const auto listed = [&](const TableChain& one) { return one.table == table && one.chain == chain; };
-    if (std::any_of(kChains.begin(), kChains.end(), listed)) return true;
-    const auto hashed = [&](std::string_view prefix) {
-        return chain.size() > prefix.size() && chain.starts_with(prefix);
+bool is_kube_proxy_chain(std::string_view table, std::string_view chain, Chains chains) {
+    const auto wanted = [&](const TableChain& one) {
+        return one.table == table && (chains == Chains::kAll || !one.of_iptables_mode);
     };
-    return table == "nat" && std::any_of(kPrefixes.begin(), kPrefixes.end(), hashed);
+    const auto listed = [&](const TableChain& one) { return wanted(one) && one.chain == chain; };
+    if (std::any_of(kChains.begin(), kChains.end(), listed)) return true;
+    const auto hashed = [&](const TableChain& prefix) {
+        return wanted(prefix) && chain.size() > prefix.chain.size() && chain.starts_with(prefix.chain);
+    };
+    return std::any_of(kPrefixes.begin(), kPrefixes.end(), hashed);
 }
 
-IptablesRemoval iptables_removal(std::string_view save) {
+bool are_own_rules(std::string_view save) {
+    return save.find(fmt::format("\n:{} ", kOwnChain)) != std::string_view::npos;
+}
+
+IptablesRemoval iptables_removal(std::string_view save, Chains chains) {
     IptablesRemoval removal;
     std::optional<Table> table;
     while (!save.empty()) {
@@ -184,7 +200,7 @@ IptablesRemoval iptables_removal(std::string_view save) {
         const std::string_view line = save.substr(0, end);
         save.remove_prefix(std::min(end + 1, save.size()));
         if (line.starts_with('*')) {
-            table = Table{std::string(line.substr(1)), {}, {}, {}};
+            table = Table{std::string(line.substr(1)), chains, {}, {}, {}};
         } else if (!table) {
             continue;
         } else if (line.starts_with(':')) {

@@ -29,6 +29,10 @@ struct Declare {
         return registry.histogram(full(name), described(help), std::move(limits), {kFamily});
     }
 
+    void observed(const char* name, const char* help, std::function<double()> value) const {
+        registry.observed(MetricsRegistry::Kind::kCounter, full(name), described(help), std::move(value));
+    }
+
   private:
     static std::string full(const char* name) { return std::string("kubeproxy_") + name; }
     static std::string described(const char* help) { return std::string("[ALPHA] ") + help; }
@@ -46,7 +50,7 @@ std::vector<double> network_programming_limits() {
     return limits;
 }
 
-KubeProxyMetrics::KubeProxyMetrics(MetricsRegistry& registry)
+KubeProxyMetrics::KubeProxyMetrics(MetricsRegistry& registry, std::string_view mode)
     : sync_(Declare{registry}.histogram("sync_proxy_rules_duration_seconds", "How long syncs took, all kinds.",
                                         sync_limits())),
       full_sync_(Declare{registry}.histogram("sync_full_proxy_rules_duration_seconds",
@@ -83,14 +87,46 @@ KubeProxyMetrics::KubeProxyMetrics(MetricsRegistry& registry)
           {"traffic_policy", kFamily})),
       healthz_(Declare{registry}.counter("proxy_healthz_total", "Answers of /healthz, by HTTP status.", {"code"})),
       livez_(Declare{registry}.counter("proxy_livez_total", "Answers of /livez, by HTTP status.", {"code"})),
-      nftables_failures_(Declare{registry}.counter("sync_proxy_rules_nftables_sync_failures_total",
-                                                   "Syncs that nftables did not take.", {kFamily})),
-      nftables_cleanup_failures_(Declare{registry}.counter("sync_proxy_rules_nftables_cleanup_failures_total",
-                                                           "Removals behind a sync that failed.", {kFamily})),
       conntrack_reconciliation_(Declare{registry}.histogram(
           "conntrack_reconciler_sync_duration_seconds", "How long looking for stale UDP flows took.", sync_limits())),
       conntrack_deleted_(Declare{registry}.counter("conntrack_reconciler_deleted_entries_total",
-                                                   "UDP flows removed from conntrack.", {kFamily})) {}
+                                                   "UDP flows removed from conntrack.", {kFamily})) {
+    if (mode == "nftables") declare_for_nftables(registry);
+    if (mode == "iptables") declare_for_iptables(registry);
+}
+
+void KubeProxyMetrics::declare_for_nftables(MetricsRegistry& registry) {
+    const Declare declare{registry};
+    nftables_failures_ = &declare.counter("sync_proxy_rules_nftables_sync_failures_total",
+                                          "Syncs that nftables did not take.", {kFamily});
+    nftables_cleanup_failures_ = &declare.counter("sync_proxy_rules_nftables_cleanup_failures_total",
+                                                  "Removals behind a sync that failed.", {kFamily});
+}
+
+void KubeProxyMetrics::declare_for_iptables(MetricsRegistry& registry) {
+    const Declare declare{registry};
+    restore_failures_ = &declare.counter("sync_proxy_rules_iptables_restore_failures_total",
+                                         "Syncs that iptables did not take.", {kFamily});
+    partial_restore_failures_ = &declare.counter("sync_proxy_rules_iptables_partial_restore_failures_total",
+                                                 "Those among them that were syncs of what changed.", {kFamily});
+    rules_total_ = &declare.gauge("sync_proxy_rules_iptables_total", "Rules of ours in iptables.", {"table", kFamily});
+    rules_last_ =
+        &declare.gauge("sync_proxy_rules_iptables_last", "Rules that the last sync wrote.", {"table", kFamily});
+    // By the names of their counters in the kernel.
+    const auto packets = [&](const char* name, const char* help, std::string_view counter) {
+        declare.observed(name, help, [source = packets_, counter] {
+            const std::lock_guard lock(source->mutex);
+            if (source->ask)
+                for (const auto& count : source->ask())
+                    if (count.name == counter) return static_cast<double>(count.packets);
+            return 0.0;
+        });
+    };
+    packets("iptables_ct_state_invalid_dropped_packets_total", "Packets dropped because conntrack found them invalid.",
+            "ct_state_invalid_dropped_pkts");
+    packets("iptables_localhost_nodeports_accepted_packets_total", "Packets to node ports on loopback.",
+            "localhost_nps_accepted_pkts");
+}
 
 void KubeProxyMetrics::queued(net::Family family, WallTime now) {
     last_queued_.with({name_of(family)}).set(unix_seconds(now));
@@ -101,8 +137,12 @@ void KubeProxyMetrics::synced(net::Family family, Sync sync, Outcome outcome, do
     sync_.with(labels).observe(seconds);
     (sync == Sync::kFull ? full_sync_ : partial_sync_).with(labels).observe(seconds);
     // There from the first sync on, so that rates of it begin at 0.
-    nftables_failures_.with(labels).add(outcome == Outcome::kFailure ? 1 : 0);
-    nftables_cleanup_failures_.with(labels).add(0);
+    const double failed = outcome == Outcome::kFailure ? 1 : 0;
+    if (nftables_failures_ != nullptr) nftables_failures_->with(labels).add(failed);
+    if (nftables_cleanup_failures_ != nullptr) nftables_cleanup_failures_->with(labels).add(0);
+    if (restore_failures_ != nullptr) restore_failures_->with(labels).add(failed);
+    if (partial_restore_failures_ != nullptr)
+        partial_restore_failures_->with(labels).add(sync == Sync::kPartial ? failed : 0);
     if (outcome == Outcome::kSuccess) last_success_.with(labels).set(unix_seconds(now));
 }
 
@@ -127,7 +167,23 @@ void KubeProxyMetrics::set_without_local_endpoints(net::Family family, std::size
     without_local_endpoints_.with({"external", name_of(family)}).set(static_cast<double>(external));
 }
 
-void KubeProxyMetrics::cleanup_failed(net::Family family) { nftables_cleanup_failures_.with({name_of(family)}).add(); }
+void KubeProxyMetrics::cleanup_failed(net::Family family) {
+    if (nftables_cleanup_failures_ != nullptr) nftables_cleanup_failures_->with({name_of(family)}).add();
+}
+
+void KubeProxyMetrics::set_rules(net::Family family, const std::vector<dataplane::RuleCount>& rules) {
+    if (rules_total_ == nullptr) return;
+    for (const auto& count : rules) {
+        const LabelValues labels{count.part, name_of(family)};
+        rules_total_->with(labels).set(static_cast<double>(count.total));
+        rules_last_->with(labels).set(static_cast<double>(count.written));
+    }
+}
+
+void KubeProxyMetrics::count_packets(PacketCounts source) {
+    const std::lock_guard lock(packets_->mutex);
+    packets_->ask = std::move(source);
+}
 
 void KubeProxyMetrics::reconciled_conntrack(net::Family family, double seconds, std::uint64_t deleted) {
     conntrack_reconciliation_.with({name_of(family)}).observe(seconds);

@@ -13,7 +13,10 @@
 namespace ghostip::agent {
 namespace {
 
-constexpr std::string_view kNftTable = "kube-proxy";
+constexpr std::string_view kKubeProxyTable = "kube-proxy";
+constexpr std::string_view kOwnTable = "ghostip";
+constexpr std::string_view kNftablesMode = "nftables";
+constexpr std::string_view kIptablesMode = "iptables";
 constexpr const char* kIpvsDevice = "kube-ipvs0";
 constexpr std::size_t kLongestSetName = 31;
 constexpr std::array<std::string_view, 17> kSets{
@@ -51,6 +54,16 @@ bool is_of(const kernel::nft::ChainName& chain, net::Family family) {
     return chain.family == wanted;
 }
 
+// What of a variant's rules is to go; nothing: none.
+std::optional<Chains> chains_to_go(const TraceScope& scope, Variant variant) {
+    if (scope.mode != kIptablesMode) return Chains::kAll;
+    // While it is not known where the rules stand that serve, none are touched.
+    if (scope.variant.empty()) return std::nullopt;
+    if (scope.variant != variant_name(variant)) return Chains::kAll;
+    if (scope.whose == Whose::kOurs) return std::nullopt;
+    return Chains::kOtherModes;
+}
+
 // The program of that variant, or of no variant in its name where it says that it is that one.
 Result<std::string> find_program(TraceHost& host, net::Family family, Variant variant, std::string_view what) {
     const auto named = program_name(family, variant, what);
@@ -70,7 +83,8 @@ Result<void> ended_well(const std::string& program, const Result<Finished>& fini
 }
 
 // What was saved can be old when it comes back: somebody else's change in between makes the kernel refuse all of it.
-Result<void> clean_iptables(TraceHost& host, net::Family family, Variant variant, Removed& removed) {
+Result<void> clean_iptables(TraceHost& host, net::Family family, Variant variant, Whose whose, Chains chains,
+                            Removed& removed) {
     constexpr int kTries = 3;
     ASSIGN_OR_RETURN(const auto save, find_program(host, family, variant, "save"));
     ASSIGN_OR_RETURN(const auto restore, find_program(host, family, variant, "restore"));
@@ -78,7 +92,8 @@ Result<void> clean_iptables(TraceHost& host, net::Family family, Variant variant
     for (int attempt = 0; attempt < kTries; ++attempt) {
         const auto saved = host.run({{save}});
         RETURN_IF_ERROR(ended_well(save, saved));
-        const auto removal = iptables_removal(saved->out);
+        if (whose == Whose::kOurs && !are_own_rules(saved->out)) return {};
+        const auto removal = iptables_removal(saved->out, chains);
         removed.kept.insert(removed.kept.end(), removal.kept.begin(), removal.kept.end());
         if (removal.restore.empty()) return {};
         done = ended_well(restore, host.run({{restore, "--noflush", "-w", "5"}, removal.restore}));
@@ -93,31 +108,37 @@ Result<void> clean_iptables(TraceHost& host, net::Family family, Variant variant
     return done;
 }
 
-void clean_iptables(TraceHost& host, std::span<const kernel::nft::ChainName> chains, net::Family family,
-                    Variant variant, Removed& removed) {
+void clean_iptables(TraceHost& host, std::span<const kernel::nft::ChainName> known, net::Family family, Variant variant,
+                    const TraceScope& scope, Removed& removed) {
+    const auto chains = chains_to_go(scope, variant);
+    if (!chains) return;
+    const bool everybodys = scope.whose == Whose::kEverybodys;
     const auto legacy = host.legacy_tables(family);
-    const bool there =
-        variant == Variant::kNft
-            ? std::any_of(chains.begin(), chains.end(),
-                          [&](const auto& chain) {
-                              return is_of(chain, family) && is_kube_proxy_chain(chain.table, chain.name);
-                          })
-            : std::any_of(legacy.begin(), legacy.end(), [](const std::string& table) {
-                  return table == "nat" || table == "filter" || table == "mangle";
-              });
+    const bool there = variant == Variant::kNft
+                           ? std::any_of(known.begin(), known.end(),
+                                         [&](const auto& chain) {
+                                             return is_of(chain, family) &&
+                                                    is_kube_proxy_chain(chain.table, chain.name, *chains) &&
+                                                    (everybodys || chain.name == kOwnChain);
+                                         })
+                           : std::any_of(legacy.begin(), legacy.end(), [](const std::string& table) {
+                                 return table == "nat" || table == "filter" || table == "mangle";
+                             });
     if (!there) return;  // nor is any program needed
-    const auto done = clean_iptables(host, family, variant, removed);
+    const auto done = clean_iptables(host, family, variant, scope.whose, *chains, removed);
     if (done) return;
-    // In legacy tables only the program could tell whether there is anything of kube-proxy's.
+    // Without the program, ghostip had no rules there.
+    if (!everybodys && variant == Variant::kLegacy && done.error().code == ENOENT) return;
+    // In legacy tables only the program could tell whether there is anything to remove.
     const auto what = fmt::format("{}tables-{}", family_prefix(family), variant_name(variant));
     removed.failed.push_back(done.error().within(variant == Variant::kNft
                                                      ? "rules of kube-proxy in " + what + " stay"
                                                      : "rules in " + what + " were not looked through"));
 }
 
-void clean_nft_table(TraceHost& host, net::Family family, Removed& removed) {
-    const auto name = fmt::format("table {} {}", family_prefix(family), kNftTable);
-    const auto done = host.delete_nft_table(family, std::string(kNftTable));
+void clean_nft_table(TraceHost& host, net::Family family, std::string_view table, Removed& removed) {
+    const auto name = fmt::format("table {} {}", family_prefix(family), table);
+    const auto done = host.delete_nft_table(family, std::string(table));
     if (!done) {
         removed.failed.push_back(done.error().within(name));
     } else if (*done) {
@@ -184,16 +205,21 @@ void clean_sets(TraceHost& host, Removed& removed) {
 
 }  // namespace
 
-Removed remove_kube_proxy_traces(TraceHost& host, Ipvs ipvs) {
+Removed remove_traces(TraceHost& host, const TraceScope& scope) {
     Removed removed;
-    for (const auto family : net::kFamilies) clean_nft_table(host, family, removed);
+    const bool everybodys = scope.whose == Whose::kEverybodys;
+    for (const auto family : net::kFamilies) {
+        if (everybodys) clean_nft_table(host, family, kKubeProxyTable, removed);
+        if (!scope.mode.empty() && scope.mode != kNftablesMode) clean_nft_table(host, family, kOwnTable, removed);
+    }
     const auto chains = host.nft_chains();
     if (!chains) removed.failed.push_back(chains.error());
     const auto known = chains.value_or({});
     for (const auto family : net::kFamilies)
         for (const auto variant : {Variant::kNft, Variant::kLegacy})
-            clean_iptables(host, known, family, variant, removed);
-    clean_servers(host, ipvs, removed);
+            clean_iptables(host, known, family, variant, scope, removed);
+    if (!everybodys) return removed;
+    clean_servers(host, scope.ipvs, removed);
     clean_sets(host, removed);
     return removed;
 }

@@ -1,9 +1,9 @@
-// Removes what Kubernetes' own kube-proxy leaves on a node in any of its modes, so that its rules, which nobody updates
-// any more, no longer answer. docs/cleanup.md is the exact list. Blocks, runs other programs; not for the loop's
-// thread.
+// Removes what other modes left on a node, those of Kubernetes' own kube-proxy and ghostip's, so that their rules,
+// which nobody updates any more, no longer answer. docs/cleanup.md is the exact list. Blocks, runs other programs; not
+// for the loop's thread.
 //
-// Established connections stay: conntrack knows their translation and asks no rule. Those that IPVS carries would be
-// cut with its virtual servers, so these can wait until they carry none.
+// The rules of what serves the node now stay. Established connections stay: conntrack knows their translation and asks
+// no rule. Those that IPVS carries would be cut with its virtual servers, so these can wait until they carry none.
 #pragma once
 
 #include <chrono>
@@ -50,6 +50,17 @@ struct Removed {
 };
 
 enum class Ipvs : std::uint8_t { kNow, kIdle };
-[[nodiscard]] Removed remove_kube_proxy_traces(TraceHost& host, Ipvs ipvs);
+// Whose traces go: everybody's, or only those that say that they are ghostip's.
+enum class Whose : std::uint8_t { kEverybodys, kOurs };
+
+struct TraceScope {
+    Whose whose = Whose::kEverybodys;
+    // What serves the node now, as the table of modes names it; empty: nothing, and all goes but ghostip's nftables
+    // mode, whose own cleanup is another one.
+    std::string mode = {};
+    std::string variant = {};
+    Ipvs ipvs = Ipvs::kNow;
+};
+[[nodiscard]] Removed remove_traces(TraceHost& host, const TraceScope& scope);
 
 }  // namespace ghostip::agent

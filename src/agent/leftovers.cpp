@@ -9,6 +9,9 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <optional>
+#include <string>
+#include <utility>
 
 #include "base/log.h"
 
@@ -18,22 +21,28 @@ namespace {
 constexpr std::chrono::seconds kIpvsLook{10};
 constexpr std::chrono::minutes kIpvsPatience{15};
 
-// In the helper. True: the agent says go; false: it has ended.
-bool wait_for_go(int fd) {
-    char byte = 0;
-    ssize_t got = 0;
-    do {
-        got = ::read(fd, &byte, 1);
-    } while (got < 0 && errno == EINTR);
-    return got == 1;
+constexpr char kGo = '\n';  // behind the variant
+
+// In the helper. The variant that serves, when the agent says go; nothing: it has ended.
+std::optional<std::string> wait_for_go(int fd) {
+    std::string variant;
+    while (true) {
+        char byte = 0;
+        const ssize_t got = ::read(fd, &byte, 1);
+        if (got < 0 && errno == EINTR) continue;
+        if (got != 1) return std::nullopt;
+        if (byte == kGo) return variant;
+        variant += byte;
+    }
 }
 
-void remove_leftovers() {
+void remove_leftovers(TraceScope scope) {
     const auto host = linux_trace_host();
     const auto deadline = std::chrono::steady_clock::now() + kIpvsPatience;
     for (bool first = true;; first = false) {
         const bool last = std::chrono::steady_clock::now() >= deadline;
-        auto removed = remove_kube_proxy_traces(*host, last ? Ipvs::kNow : Ipvs::kIdle);
+        scope.ipvs = last ? Ipvs::kNow : Ipvs::kIdle;
+        auto removed = remove_traces(*host, scope);
         if (!first && !last) {  // said before
             removed.kept.clear();
             removed.failed.clear();
@@ -51,23 +60,24 @@ void remove_leftovers() {
 }  // namespace
 
 void log_removed(const Removed& removed) {
-    for (const auto& what : removed.removed) log::info("left by kube-proxy and removed: {}", what);
-    for (const auto& what : removed.kept) log::info("left by kube-proxy: {}", what);
-    for (const auto& error : removed.failed) log::warning("left by kube-proxy: {}", error.message);
+    for (const auto& what : removed.removed) log::info("left by another mode and removed: {}", what);
+    for (const auto& what : removed.kept) log::info("left by another mode: {}", what);
+    for (const auto& error : removed.failed) log::warning("left by another mode: {}", error.message);
 }
 
-Result<std::unique_ptr<Leftovers>> Leftovers::prepare() {
+Result<std::unique_ptr<Leftovers>> Leftovers::prepare(Whose whose, std::string_view mode) {
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC) < 0) return fail_errno("make a pipe");
     Fd reader(ends[0]);
     Fd writer(ends[1]);
     const pid_t helper = ::fork();
-    if (helper < 0) return fail_errno("split off a process that cleans up after kube-proxy");
+    if (helper < 0) return fail_errno("split off a process that cleans up after other modes");
     if (helper == 0) {
         writer.reset();
         // Each step is done entirely or not at all, and the next start goes on where this one ended.
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (wait_for_go(reader.get())) remove_leftovers();
+        if (auto variant = wait_for_go(reader.get()))
+            remove_leftovers({whose, std::string(mode), std::move(*variant), Ipvs::kIdle});
         ::_exit(0);  // nothing of the agent's is this process's to end
     }
     return std::unique_ptr<Leftovers>(new Leftovers(helper, std::move(writer)));
@@ -75,10 +85,10 @@ Result<std::unique_ptr<Leftovers>> Leftovers::prepare() {
 
 Leftovers::Leftovers(pid_t helper, Fd go) : helper_(helper), go_(std::move(go)) {}
 
-void Leftovers::remove() {
+void Leftovers::remove(std::string_view variant) {
     if (reaper_.joinable()) return;
-    const char go = 'g';
-    (void)!::write(go_.get(), &go, 1);
+    const auto go = std::string(variant) + kGo;
+    (void)!::write(go_.get(), go.data(), go.size());
     reaper_ = std::thread([pid = helper_] {
         while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) continue;
     });

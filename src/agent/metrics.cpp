@@ -14,8 +14,8 @@ using Kind = MetricsRegistry::Kind;
 
 }  // namespace
 
-Metrics::Metrics()
-    : kube_proxy_(registry_),
+Metrics::Metrics(std::string_view mode)
+    : kube_proxy_(registry_, mode),
       client_(registry_),
       sync_total_(registry_.counter("ghostip_sync_total", "Syncs of the plan to the kernel, by how they ended.",
                                     {kFamilyLabel, "result"})),

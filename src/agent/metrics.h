@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "agent/client_metrics.h"
@@ -63,7 +64,8 @@ class Metrics {
         Gauge& health_check_ports;
     };
 
-    Metrics();
+    // `mode`: as the table of modes names it; kube-proxy's metrics depend on it.
+    explicit Metrics(std::string_view mode);
     // A family that nobody asks for has no series.
     [[nodiscard]] OfFamily& of(net::Family family);
     // Committed to the kernel.

@@ -31,9 +31,13 @@ void count_everything(Metrics& metrics) {
         proxy.programmed(family, 0.3);
         proxy.set_without_local_endpoints(family, 1, 2);
         proxy.cleanup_failed(family);
+        proxy.set_rules(family, {{"nat", 12, 5}, {"filter", 7, 0}});
         proxy.reconciled_conntrack(family, 0.01, 3);
         static_cast<void>(metrics.of(family));
     }
+    proxy.count_packets([] {
+        return std::vector<dataplane::PacketCount>{{"something_else", 9}, {"ct_state_invalid_dropped_pkts", 4}};
+    });
     proxy.took_changes(3, 5);
     proxy.settled_changes(1, 2);
     for (const unsigned code : {200U, 503U}) {
@@ -68,6 +72,22 @@ struct Row {
     std::vector<double> limits = {};  // the first and the last but one, and how many
 };
 
+// Of kube-proxy, in one mode alone.
+std::vector<Row> rows_of(std::string_view mode) {
+    const Labels family{"ip_family"};
+    const Labels rules{"ip_family", "table"};
+    if (mode == "nftables")
+        return {{"kubeproxy_sync_proxy_rules_nftables_sync_failures_total", "counter", family},
+                {"kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total", "counter", family}};
+    return {{"kubeproxy_sync_proxy_rules_iptables_restore_failures_total", "counter", family},
+            {"kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total", "counter", family},
+            {"kubeproxy_sync_proxy_rules_iptables_total", "gauge", rules},
+            {"kubeproxy_sync_proxy_rules_iptables_last", "gauge", rules},
+            {"kubeproxy_iptables_ct_state_invalid_dropped_packets_total", "counter", {}},
+            {"kubeproxy_iptables_localhost_nodeports_accepted_packets_total", "counter", {}}};
+}
+
+// In every mode.
 std::vector<Row> rows() {
     const Labels family{"ip_family"};
     const Labels host{"verb", "host"};
@@ -91,8 +111,6 @@ std::vector<Row> rows() {
         {"kubeproxy_sync_proxy_rules_no_local_endpoints_total", "gauge", {"ip_family", "traffic_policy"}},
         {"kubeproxy_proxy_healthz_total", "counter", {"code"}},
         {"kubeproxy_proxy_livez_total", "counter", {"code"}},
-        {"kubeproxy_sync_proxy_rules_nftables_sync_failures_total", "counter", family},
-        {"kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total", "counter", family},
         {"kubeproxy_conntrack_reconciler_sync_duration_seconds", "histogram", family, sync},
         {"kubeproxy_conntrack_reconciler_deleted_entries_total", "counter", family},
         {"kubernetes_build_info",
@@ -152,14 +170,20 @@ double value(const Exposition& read, const std::string& metric, const std::map<s
     return std::numeric_limits<double>::quiet_NaN();
 }
 
-TEST(MetricsNames, AreThoseOfTheTable) {
-    Metrics metrics;
+class MetricsNamesOf : public ::testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Modes, MetricsNamesOf, ::testing::Values("nftables", "iptables"),
+                         [](const auto& one) { return one.param; });
+
+TEST_P(MetricsNamesOf, AreThoseOfTheTable) {
+    Metrics metrics(GetParam());
     count_everything(metrics);
     const Exposition read = parse_metrics(metrics.metrics().body);
     EXPECT_THAT(read.complaints, IsEmpty());
     std::set<std::string> unknown;
     for (const auto& [name, metric] : read.metrics) unknown.insert(name);
-    for (const auto& row : rows()) {
+    auto wanted = rows();
+    for (auto& row : rows_of(GetParam())) wanted.push_back(std::move(row));
+    for (const auto& row : wanted) {
         SCOPED_TRACE(row.name);
         ASSERT_TRUE(read.metrics.contains(row.name));
         unknown.erase(row.name);
@@ -188,7 +212,7 @@ TEST(MetricsNames, AreThoseOfTheTable) {
 }
 
 TEST(MetricsNames, Values) {
-    Metrics metrics;
+    Metrics metrics("nftables");
     count_everything(metrics);
     const Exposition read = parse_metrics(metrics.metrics().body);
     const std::map<std::string, std::string> four{{"ip_family", "IPv4"}};
@@ -211,9 +235,35 @@ TEST(MetricsNames, Values) {
     EXPECT_NEAR(value(parse_metrics(metrics.metrics().body), "rest_client_exec_plugin_ttl_seconds"), 3600, 60);
 }
 
+TEST(MetricsNames, ValuesOfIptablesMode) {
+    Metrics metrics("iptables");
+    EXPECT_EQ(value(parse_metrics(metrics.metrics().body), "kubeproxy_iptables_ct_state_invalid_dropped_packets_total"),
+              0)
+        << "nobody counts";
+    count_everything(metrics);
+    const Exposition read = parse_metrics(metrics.metrics().body);
+    const std::map<std::string, std::string> four{{"ip_family", "IPv4"}};
+    const std::map<std::string, std::string> nat{{"ip_family", "IPv4"}, {"table", "nat"}};
+    const std::map<std::string, std::string> filter{{"ip_family", "IPv6"}, {"table", "filter"}};
+    const std::string prefix = "kubeproxy_sync_proxy_rules_iptables_";
+    EXPECT_EQ(value(read, prefix + "restore_failures_total", four), 1);
+    EXPECT_EQ(value(read, prefix + "partial_restore_failures_total", four), 1);
+    EXPECT_EQ(value(read, prefix + "total", nat), 12);
+    EXPECT_EQ(value(read, prefix + "last", nat), 5);
+    EXPECT_EQ(value(read, prefix + "total", filter), 7);
+    EXPECT_EQ(value(read, prefix + "last", filter), 0);
+    metrics.kube_proxy().synced(net::Family::kIpv4, KubeProxyMetrics::Sync::kFull, KubeProxyMetrics::Outcome::kFailure,
+                                1, {});
+    const Exposition again = parse_metrics(metrics.metrics().body);
+    EXPECT_EQ(value(again, prefix + "restore_failures_total", four), 2);
+    EXPECT_EQ(value(again, prefix + "partial_restore_failures_total", four), 1) << "that was a full one";
+    EXPECT_EQ(value(again, "kubeproxy_iptables_ct_state_invalid_dropped_packets_total"), 4);
+    EXPECT_EQ(value(again, "kubeproxy_iptables_localhost_nodeports_accepted_packets_total"), 0) << "not counted here";
+}
+
 // An alert on the age of the last sync must not fire for a family that is switched off, nor before the first sync.
 TEST(MetricsNames, NothingIsSaidOfWhatHasNotHappened) {
-    Metrics metrics;
+    Metrics metrics("nftables");
     static_cast<void>(metrics.of(net::Family::kIpv4));
     metrics.kube_proxy().synced(net::Family::kIpv4, KubeProxyMetrics::Sync::kFull, KubeProxyMetrics::Outcome::kFailure,
                                 1, {});

@@ -17,7 +17,7 @@ namespace ghostip::agent {
 struct MetricsPages {
     std::string program = "kube-proxy";  // as /flagz and /statusz name it
     std::string version;                 // "v1.36.2"
-    std::string mode;                    // "nftables"
+    std::string mode;                    // as the table of modes names it
     // A JSON object: what /configz shows, `{"kubeproxy.config.k8s.io":{…}}`. Empty: the page does not exist.
     std::string configz;
     // Every flag with its value. Empty, or the gate is off: the page does not exist.

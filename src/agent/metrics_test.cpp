@@ -113,7 +113,7 @@ TEST(MetricsRegistry, CountsFromManyThreads) {
 }
 
 TEST(Metrics, HasWhatTheAgentCounts) {
-    Metrics metrics;
+    Metrics metrics("nftables");
     metrics.of(net::Family::kIpv4).sync_success.add();
     metrics.of(net::Family::kIpv4).sync_duration.observe(0.002);
     metrics.of(net::Family::kIpv6).sync_error.add();

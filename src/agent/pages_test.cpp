@@ -23,7 +23,7 @@ std::unique_ptr<http::Server> serve(http::Routes routes) {
 }
 
 TEST(HealthPages, AnswerAndAreCounted) {
-    Metrics metrics;
+    Metrics metrics{"nftables"};
     Health health({30s, NodeObject::kExpected});
     const auto server = serve(health_pages(health, metrics.kube_proxy()));
     struct Step {
@@ -73,7 +73,7 @@ struct Scene {
         return ask(server->port(), "GET " + path, headers);
     }
 
-    Metrics metrics;
+    Metrics metrics{"nftables"};
     std::atomic<int> verbosity = 0;
     std::unique_ptr<http::Server> server;
 };
@@ -161,7 +161,7 @@ TEST(MetricsPages, VerbosityIsSetByPut) {
 }
 
 TEST(MetricsPages, WhatIsOffDoesNotExist) {
-    Metrics metrics;
+    Metrics metrics{"nftables"};
     MetricsPages pages;
     pages.with_statusz = false;
     const auto server = serve(metrics_pages(pages, metrics));
@@ -179,7 +179,7 @@ PageServerConfig at(std::uint16_t port) {
 }
 
 TEST(PageServer, TriesUntilThePortIsFree) {
-    Metrics metrics;
+    Metrics metrics{"nftables"};
     const PageServer direct(at(0), metrics_pages({}, metrics));
     EXPECT_EQ(ask(direct.port(), "GET /healthz").status, 200);
 

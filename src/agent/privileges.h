@@ -16,12 +16,14 @@
 
 namespace ghostip::agent {
 
-// A credential plugin in the kubeconfig is another program. It inherits the filter, and nobody knows what it calls.
+// Whether other programs are run: a credential plugin of the kubeconfig, of which nobody knows what it calls, or those
+// of a mode that runs programs. They inherit the filter.
 enum class Programs : std::uint8_t { kNone, kAllowed };
 
 struct Privileges {
-    std::span<const int> mode;  // capabilities that the mode needs
-    bool low_ports = false;     // listens below 1024
+    std::span<const int> mode;        // capabilities that the mode needs
+    bool mode_runs_programs = false;  // which need the same; then `programs` must be kAllowed
+    bool low_ports = false;           // listens below 1024
     Programs programs = Programs::kNone;
     bool filter_calls = true;
 };
@@ -30,8 +32,9 @@ struct Privileges {
 [[nodiscard]] std::vector<int> needed_capabilities(const Privileges& privileges);
 
 // Keeps of `capabilities` what this process has, gives up the rest for good (also for programs that it starts), and
-// sets no_new_privs.
-[[nodiscard]] Result<void> keep_only(const std::vector<int>& capabilities);
+// sets no_new_privs. Programs that it starts get of what is kept `for_programs`, and nothing else: root's own rights
+// are not given to them (secure bits).
+[[nodiscard]] Result<void> keep_only(const std::vector<int>& capabilities, std::span<const int> for_programs = {});
 
 // From now on calls that the agent never makes fail, in all threads: those that would change what this process may do
 // or reach with EPERM, those that nobody thought of with ENOSYS, so that a newer libc falls back to older ones. The

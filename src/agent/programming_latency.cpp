@@ -19,10 +19,15 @@ void ProgrammingLatency::take(const std::vector<api::Change>& changes,
     }
 }
 
+void ProgrammingLatency::sync_began() {
+    for (const auto& [service, times] : std::exchange(times_, {}))
+        under_way_.insert(under_way_.end(), times.begin(), times.end());
+}
+
 std::vector<double> ProgrammingLatency::sync_succeeded(WallTime now) {
     std::vector<double> seconds;
-    for (const auto& [service, times] : std::exchange(times_, {}))
-        for (const auto time : times) seconds.push_back(std::chrono::duration<double>(now - time).count());
+    for (const auto time : std::exchange(under_way_, {}))
+        seconds.push_back(std::chrono::duration<double>(now - time).count());
     return seconds;
 }
 

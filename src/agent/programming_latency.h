@@ -27,7 +27,9 @@ class ProgrammingLatency {
     void forget(const plan::ServiceName& service) { times_.erase(service); }
     // `planned`: the Services whose plan these changes changed.
     void take(const std::vector<api::Change>& changes, const std::unordered_set<plan::ServiceName>& planned);
-    void sync_failed() { times_.clear(); }
+    // What was taken goes with this sync, which ends in one of the two ways.
+    void sync_began();
+    void sync_failed() { under_way_.clear(); }
     // What is to be observed, in seconds.
     [[nodiscard]] std::vector<double> sync_succeeded(WallTime now);
 
@@ -35,6 +37,7 @@ class ProgrammingLatency {
     const net::Family family_;
     const WallTime created_;
     std::unordered_map<plan::ServiceName, std::vector<WallTime>> times_;
+    std::vector<WallTime> under_way_;
 };
 
 }  // namespace ghostip::agent

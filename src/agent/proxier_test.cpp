@@ -107,7 +107,7 @@ struct Scene {
 
     std::atomic<std::chrono::nanoseconds> passed{0ns};  // for health
     std::chrono::seconds wall{1000};                    // since 1970
-    Metrics metrics;
+    Metrics metrics{"nftables"};
     Health health{{5s, NodeObject::kOptional}, [this] {
                       return Moment{std::chrono::steady_clock::time_point(passed.load()), {}};
                   }};

@@ -26,7 +26,8 @@ void add_node_flags(CLI::App& command, NodeFlags& flags) {
         ->required();
     command.add_option("--proxy-mode", flags.configuration.mode, "Which dataplane: nftables, iptables")
         ->capture_default_str();
-    command.add_option("--iptables-variant", flags.variant, "nft or legacy; default: as the rules that exist tell");
+    command.add_option("--iptables-variant", flags.variant,
+                       "nft or legacy; auto or empty: as the rules that exist tell");
     command.add_option("--hostname-override", flags.configuration.hostname_override,
                        "This node's name, if not the host's");
     command.add_option("--cluster-cidr", flags.configuration.cluster_cidr,
@@ -61,15 +62,17 @@ void add_node_flags(CLI::App& command, NodeFlags& flags) {
 
 Result<NodeOptions> node_options(const NodeFlags& flags) {
     auto configuration = flags.configuration;
-    NodeOptions options{{}, agent::find_mode(configuration.mode), {.variant = flags.variant}};
+    NodeOptions options{{}, agent::find_mode(configuration.mode), {}};
+    if (flags.variant != "auto") options.dataplane.variant = flags.variant;
     if (options.mode == nullptr) {
         std::string known;
         for (const auto& mode : agent::modes()) known += (known.empty() ? "" : ", ") + std::string(mode.name);
         return fail("--proxy-mode: \"{}\": there is no such mode yet; there is: {}", configuration.mode, known);
     }
     const auto variants = options.mode->variants;
-    if (!flags.variant.empty() && std::find(variants.begin(), variants.end(), flags.variant) == variants.end())
-        return fail("--iptables-variant: \"{}\": mode {} has {}", flags.variant, options.mode->name,
+    const auto& variant = options.dataplane.variant;
+    if (!variant.empty() && std::find(variants.begin(), variants.end(), variant) == variants.end())
+        return fail("--iptables-variant: \"{}\": mode {} has {}", variant, options.mode->name,
                     variants.empty() ? "no variants" : fmt::format("{}", fmt::join(variants, ", ")));
     agent::config::masquerade_all(configuration) = flags.masquerade_all;
     configuration.iptables.masquerade_bit = flags.masquerade_bit;

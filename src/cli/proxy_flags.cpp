@@ -91,7 +91,9 @@ void add_server_flags(FlagSet& set, ProxyFlags& f) {
 void add_mode_flags(FlagSet& set, ProxyFlags& f) {
     auto& c = f.configuration;
     set.begin_group("The dataplane");
-    set.add({"proxy-mode", string_value(c.mode), "mode", "nftables; empty: the best that this host supports"});
+    set.add({"proxy-mode", string_value(c.mode), "mode",
+             "nftables, iptables; auto or empty: the best that this host supports (called as kube-proxy, empty is "
+             "iptables)"});
     set.add({"masquerade-all", bool_value(f.masquerade_all), "*.masqueradeAll",
              "Rewrite the source of everything sent to a cluster IP"});
     set.add({"iptables-masquerade-bit", int_value(c.iptables.masquerade_bit), "iptables.masqueradeBit",
@@ -171,10 +173,12 @@ void add_log_flags(FlagSet& set, ProxyFlags& f) {
 void add_own_flags(FlagSet& set, ProxyFlags& f) {
     auto& own = f.own;
     set.begin_group("ghostip's own");
+    set.add({"iptables-variant", string_value(own.variant), "",
+             "Of iptables mode: nft or legacy; auto or empty: as the rules that exist on this host tell"});
     set.add({"seccomp", bool_value(own.seccomp), "",
              "Refuse itself all system calls that it does not need, once it has started"});
     set.add({"remove-kube-proxy-rules", bool_value(own.remove_kube_proxy_rules), "",
-             "Once the first sync is done, remove what kube-proxy's own modes left on this host; true unless with "
+             "Once the first sync is done, remove what kube-proxy's other modes left on this host; true unless with "
              "--manifests"});
     set.add({"manifests", string_value(own.manifests), "",
              "File or folder with Services, EndpointSlices, Nodes (YAML or JSON), instead of a cluster"});

@@ -16,6 +16,7 @@ namespace ghostip::cli {
 // What only ghostip has. Flags, not in the configuration file, which is kube-proxy's.
 struct OwnSettings {
     std::string manifests;  // empty: objects come from the cluster
+    std::string variant;    // of the mode; empty: as the host's rules tell
     std::vector<std::string> allowed_external_ips;
     std::uint32_t commits_per_second = 100;
     std::uint32_t full_check_seconds = 3600;

@@ -34,25 +34,32 @@ std::string address_of(const std::string& address, std::int32_t port) {
     return port == 0 ? std::string() : config::with_port(address, port);
 }
 
+constexpr std::string_view kAnyMode = "auto";  // ghostip's own word
+
 // The best mode that this host can do in at least one family: the first of the table.
-Result<std::string> best_mode(std::vector<std::string>& notes) {
+Result<std::string> best_mode(const std::string& variant, std::vector<std::string>& notes) {
     std::string lacks;
     for (const auto& mode : agent::modes()) {
+        dataplane::Options options;
+        if (std::find(mode.variants.begin(), mode.variants.end(), variant) != mode.variants.end())
+            options.variant = variant;
         std::string families;
+        std::string here;
         for (const auto family : net::kFamilies) {
-            const auto missing = mode.missing(family, {});
+            const auto missing = mode.missing(family, options);
             if (missing.empty())
                 families += (families.empty() ? "" : ", ") + std::string(net::family_name(family));
             else
-                lacks += fmt::format("{}{} for {}: {}", lacks.empty() ? "" : "; ", mode.name, net::family_name(family),
-                                     config::join(missing, ", "));
+                here +=
+                    fmt::format("; {} for {}: {}", mode.name, net::family_name(family), config::join(missing, ", "));
         }
+        lacks += here;
         if (families.empty()) continue;
-        notes.push_back(fmt::format("mode {}: none was asked for, and it is the best that this host supports ({})",
-                                    mode.name, families));
+        notes.push_back(fmt::format("mode {}: none was named, and it is the best that this host supports ({}){}",
+                                    mode.name, families, lacks));
         return std::string(mode.name);
     }
-    return fail("this host supports no mode: {}", lacks);
+    return fail("this host supports no mode: {}", lacks.substr(2));
 }
 
 // Flags whose field depends on the mode.
@@ -65,7 +72,7 @@ void apply_mode_flags(Invocation invocation, const ProxyFlags& flags, const Flag
         config::min_sync_period(to).named = ipvs ? flags.ipvs_min_sync_period : flags.iptables_min_sync_period;
     config::masquerade_all(to) = flags.masquerade_all;
     // Under ghostip's own name the flag means what it says; kube-proxy's is not for nftables mode.
-    if (invocation == Invocation::kGhostip && set.changed("iptables-masquerade-bit"))
+    if (invocation == Invocation::kGhostip && to.mode == "nftables" && set.changed("iptables-masquerade-bit"))
         to.nftables.masquerade_bit = to.iptables.masquerade_bit;
 }
 
@@ -127,12 +134,14 @@ Result<ProxySettings> complete(Invocation invocation, const ProxyFlags& flags, c
     }
 
     const bool runs = flags.write_config_to.empty() && !flags.cleanup;
+    if (settings.own.variant == kAnyMode) settings.own.variant.clear();
     if (resolved.mode.empty() && invocation == Invocation::kKubeProxy) {
         resolved.mode = "iptables";
         settings.notes.emplace_back("no mode was named, which means iptables under the name of kube-proxy");
     }
+    if (resolved.mode == kAnyMode) resolved.mode.clear();
     if (resolved.mode.empty()) {
-        auto best = best_mode(settings.notes);
+        auto best = best_mode(settings.own.variant, settings.notes);
         if (!best && runs) return std::move(best).error();
         if (best) resolved.mode = *best;
     }

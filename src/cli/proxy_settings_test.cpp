@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "agent/modes.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
 #include "cli/run_proxy.h"
@@ -108,6 +109,9 @@ TEST_F(Settings, MasqueradingBelongsToTheMode) {
     EXPECT_EQ(masquerade_bit(c), 14) << "kube-proxy's flag is not for nftables mode";
     c = settings({"--proxy-mode=nftables", "--iptables-masquerade-bit=3"}, Invocation::kGhostip).configuration;
     EXPECT_EQ(masquerade_bit(c), 3);
+    c = settings({"--proxy-mode=iptables", "--masquerade-all", "--iptables-masquerade-bit=3"}).configuration;
+    EXPECT_TRUE(c.iptables.masquerade_all);
+    EXPECT_EQ(masquerade_bit(c), 3);
 }
 
 TEST_F(Settings, AFileReplacesFlagsButForAFew) {
@@ -144,6 +148,29 @@ TEST_F(Settings, NoModeMeansIptablesOnlyUnderKubeProxysName) {
         EXPECT_EQ(own->configuration.mode, "nftables");
     else
         EXPECT_THAT(own.error().message, HasSubstr("this host supports no mode: nftables for IPv4: "));
+}
+
+// `auto` asks ghostip to choose, whatever its name; the log says what was chosen and why.
+TEST_F(Settings, AutoIsTheBestMode) {
+    for (const auto& words : {std::vector<std::string>{"--proxy-mode=auto"}, {config("mode: auto\n")}})
+        for (const auto invocation : {Invocation::kGhostip, Invocation::kKubeProxy}) {
+            const auto own = settings_of(invocation, words);
+            if (!own) {  // where this host can do none
+                EXPECT_THAT(own.error().message, HasSubstr("this host supports no mode: nftables for IPv4: "));
+                continue;
+            }
+            EXPECT_TRUE(agent::find_mode(own->configuration.mode) != nullptr) << own->configuration.mode;
+            EXPECT_THAT(own->notes, ElementsAre(StartsWith("mode " + own->configuration.mode +
+                                                           ": none was named, and it is the best that this host")));
+        }
+}
+
+TEST_F(Settings, VariantsBelongToModesThatHaveThem) {
+    EXPECT_EQ(settings({"--proxy-mode=nftables", "--iptables-variant=auto"}).own.variant, "");
+    EXPECT_EQ(settings({"--proxy-mode=nftables", "--iptables-variant=legacy"}).own.variant, "legacy");
+    const auto plan = plan_proxy(settings({"--proxy-mode=nftables", "--iptables-variant=legacy"}));
+    ASSERT_TRUE(plan) << "a node's flags stay as they are when its mode is changed";
+    EXPECT_EQ(plan->options.variant, "");
 }
 
 TEST_F(Settings, ModesThatAreNotThereYetSaySo) {

@@ -9,6 +9,8 @@
 #include <mutex>
 #include <optional>
 
+#include <fmt/ranges.h>
+
 #include "agent/agent.h"
 #include "agent/config/encode.h"
 #include "agent/config/node_settings.h"
@@ -55,6 +57,7 @@ agent::AgentConfig agent_config(const ProxySettings& settings, ProxyPlan plan) {
     agent::AgentConfig agent;
     agent.node = std::move(plan.node);
     agent.mode = plan.mode;
+    agent.dataplane = plan.options;
     agent.dataplane.count_services = settings.own.service_counters;
     agent.time_per_commit = milliseconds(1000 / settings.own.commits_per_second);
     agent.min_sync_period = duration_cast<milliseconds>(
@@ -208,6 +211,12 @@ Result<ProxyPlan> plan_proxy(const ProxySettings& settings) {
             "the configuration file",
             name, known);
     }
+    const auto variants = plan.mode->variants;
+    if (!variants.empty()) plan.options.variant = settings.own.variant;
+    if (!plan.options.variant.empty() &&
+        std::find(variants.begin(), variants.end(), plan.options.variant) == variants.end())
+        return fail("--iptables-variant: \"{}\": mode {} has {}", plan.options.variant, plan.mode->name,
+                    fmt::join(variants, ", "));
     ASSIGN_OR_RETURN(plan.node, config::node_settings(settings.configuration, settings.own.allowed_external_ips));
     return plan;
 }
@@ -229,7 +238,7 @@ Result<void> set_up_logging(Invocation invocation, const config::Logging& loggin
 Result<void> initialize_only(const ProxySettings& settings, const ProxyPlan& plan) {
     std::string lacks;
     for (const auto family : net::kFamilies) {
-        const auto missing = plan.mode->missing(family, {});
+        const auto missing = plan.mode->missing(family, plan.options);
         if (missing.empty()) {
             prepare_host(settings.configuration);
             return {};
@@ -245,24 +254,28 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     const bool once = settings.own.once;
     const std::string node_name = plan.node.node_name;
     const std::string metrics_address = settings.own.serve_metrics ? configuration.metrics_bind_address : std::string();
-    agent::Metrics metrics;
+    agent::Metrics metrics(plan.mode->name);
+    if (plan.mode->packet_counts != nullptr) metrics.kube_proxy().count_packets(plan.mode->packet_counts);
     describe_build(settings, metrics);
     ASSIGN_OR_RETURN(const auto objects, ObjectSource::create(settings, metrics));
 
     ::signal(SIGPIPE, SIG_IGN);  // who is gone is told by an error
     // Still one thread and all privileges: what needs them comes first.
     std::unique_ptr<agent::Leftovers> leftovers;
-    if (settings.own.remove_kube_proxy_rules && !once) {
-        auto prepared = agent::Leftovers::prepare();
+    if (!once) {
+        const auto whose = settings.own.remove_kube_proxy_rules ? agent::Whose::kEverybodys : agent::Whose::kOurs;
+        auto prepared = agent::Leftovers::prepare(whose, plan.mode->name);
         if (prepared)
             leftovers = std::move(*prepared);
         else
-            log::warning("{}; what kube-proxy left stays", prepared.error().message);
+            log::warning("{}; what other modes left stays", prepared.error().message);
     }
     if (objects->is_cluster()) prepare_host(configuration);
     agent::Privileges privileges{plan.mode->capabilities};
+    privileges.mode_runs_programs = plan.mode->calls == dataplane::Calls::kRunPrograms;
     privileges.low_ports = is_low_port(configuration.healthz_bind_address) || is_low_port(metrics_address);
-    privileges.programs = objects->runs_programs() ? agent::Programs::kAllowed : agent::Programs::kNone;
+    privileges.programs =
+        privileges.mode_runs_programs || objects->runs_programs() ? agent::Programs::kAllowed : agent::Programs::kNone;
     privileges.filter_calls = settings.own.seccomp;
     const auto service_manager = ServiceManager::from_environment();
     agent::drop_privileges(privileges);
@@ -280,9 +293,9 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     log::info("node {}, mode {}, {}", node_name, plan.mode->name, objects->text());
     auto agent_settings = agent_config(settings, std::move(plan));
     agent_settings.heartbeat = &heartbeat;
-    agent_settings.on_first_sync = [&] {
+    agent_settings.on_first_sync = [&](std::string_view variant) {
         pings.ready("serving");
-        if (leftovers) leftovers->remove();
+        if (leftovers) leftovers->remove(variant);
     };
     agent_settings.on_health_check_port_failed = [&](const plan::ServiceName& service, std::uint16_t port,
                                                      const Error& error) {
@@ -301,8 +314,9 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     });
 
     if (once) {
-        RETURN_IF_ERROR(agent->run_once());
+        const auto done = agent->run_once();
         RETURN_IF_ERROR(ending.get());  // nothing was written where the configuration does not fit the node
+        RETURN_IF_ERROR(done);
         if (objects->bad_objects() > 0)
             return fail("{} problems in {}; all else is programmed", objects->bad_objects(), settings.own.manifests);
         return {};

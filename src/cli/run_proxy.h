@@ -12,6 +12,7 @@ namespace ghostip::cli {
 // What the settings, validated, mean for the agent.
 struct ProxyPlan {
     const dataplane::Mode* mode = nullptr;
+    dataplane::Options options;
     plan::NodeSettings node;
 };
 // An error: the mode does not exist yet, or a value is wrong that only ghostip minds.

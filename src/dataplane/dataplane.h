@@ -119,12 +119,20 @@ class Dataplane {
     // dataplane is gone. Empty: nothing is counted, because nobody asked for it or the mode or the host cannot.
     using CountReader = std::function<Result<DestinationCounts>()>;
     [[nodiscard]] virtual CountReader count_reader() const { return nullptr; }
+    // Which of Mode::variants this is; empty: the mode has none. From any thread.
+    [[nodiscard]] virtual std::string_view variant() const { return {}; }
 };
 
 // What the kernel holds for one packet, beside what the plan says of it.
 struct Sighting {
     std::vector<std::string> found;        // what is there, in the mode's own language, in the packet's order
     std::vector<std::string> differences;  // one sentence each; empty: it agrees with the plan
+};
+
+// Packets that a mode's own rules count, by the name that the mode gives the counter.
+struct PacketCount {
+    std::string name;
+    std::uint64_t packets = 0;
 };
 
 // Whether a call of a dataplane is over in milliseconds, or runs programs that may take seconds.
@@ -156,6 +164,9 @@ struct Mode {
     Result<Sighting> (*sight)(const plan::Plan& plan, const plan::Journey& journey, const Options& options);
     // Removes every trace of the mode from this network namespace; fine when there is none.
     Result<void> (*cleanup)();
+    // Reads the packets that the mode counts besides, of both families; from any thread, at most one at a time; what
+    // the host does not count is left out. Null: the mode counts none.
+    std::vector<PacketCount> (*packet_counts)() = nullptr;
 };
 
 }  // namespace ghostip::dataplane

@@ -101,7 +101,6 @@ DocumentValue document(const KubeProxyConfiguration& config) {
 
 // A path that ends with a point means everything below. The reasons are in docs/configuration.md.
 constexpr std::array kWithoutMeaning = std::to_array<std::string_view>({
-    "iptables.",
     "ipvs.",
     "winkernel.",
     "configSyncPeriod",
@@ -112,7 +111,10 @@ constexpr std::array kWithoutMeaning = std::to_array<std::string_view>({
     "logging.options.json.infoBufferSize",
 });
 
-bool has_no_meaning(std::string_view path) {
+bool has_no_meaning(std::string_view path, std::string_view mode) {
+    // A section of one mode in another.
+    for (const std::string_view section : {"iptables", "nftables"})
+        if (path.starts_with(section) && path.substr(section.size()).starts_with('.') && mode != section) return true;
     return std::any_of(kWithoutMeaning.begin(), kWithoutMeaning.end(), [&](std::string_view entry) {
         return entry.ends_with('.') ? path.starts_with(entry) : path == entry;
     });
@@ -128,7 +130,7 @@ std::vector<std::string> without_meaning(const KubeProxyConfiguration& config) {
     const auto own = value_of(config).leaves();
     std::vector<std::string> paths;
     for (const auto& leaf : own) {
-        if (has_no_meaning(leaf.first) && std::find(usual.begin(), usual.end(), leaf) == usual.end())
+        if (has_no_meaning(leaf.first, config.mode) && std::find(usual.begin(), usual.end(), leaf) == usual.end())
             paths.push_back(leaf.first);
     }
     return paths;

@@ -144,8 +144,15 @@ TEST(WithoutMeaning, AreOnlyFieldsThatSomebodySet) {
     config.port_range = "1-2";
     config.ipvs.scheduler = "lc";
     config.iptables.localhost_node_ports = false;
+    config.nftables.masquerade_bit = 5;
     config.oom_score_adj = 5;  // has a meaning
+    config.mode = "nftables";
     EXPECT_THAT(without_meaning(config), ElementsAre("iptables.localhostNodePorts", "ipvs.scheduler", "portRange"));
+    config.mode = "iptables";
+    config.iptables.masquerade_all = true;
+    sync_period(config) = 9s;
+    min_sync_period(config).named = 2s;
+    EXPECT_THAT(without_meaning(config), ElementsAre("ipvs.scheduler", "nftables.masqueradeBit", "portRange"));
 }
 
 TEST(YamlScalars, AreQuotedWhereTheyMustBe) {
