@@ -46,10 +46,9 @@ std::vector<Recording> all() {
     list.push_back(of_few("node-port-primary", Pods::kByRange, {"--nodeport-addresses", "primary"}, false));
     list.push_back(of_few("no-loopback", Pods::kByRange, {"--iptables-localhost-nodeports=false"}, false));
     list.push_back(of_few("bridge", Pods::kOtherwise,
-                          {"--detect-local-mode", "BridgeInterface", "--pod-bridge-interface", "cni0"}, false));
+                          {"--detect-local-mode", "BridgeInterface", "--pod-bridge-interface", "pods"}, false));
     list.push_back(of_few("prefix", Pods::kOtherwise,
-                          {"--detect-local-mode", "InterfaceNamePrefix", "--pod-interface-name-prefix", "veth"},
-                          false));
+                          {"--detect-local-mode", "InterfaceNamePrefix", "--pod-interface-name-prefix", "po"}, false));
     list.push_back(of_few("bit", Pods::kByRange, {"--iptables-masquerade-bit", "10"}, false));
     return list;
 }
