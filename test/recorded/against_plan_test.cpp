@@ -3,24 +3,20 @@
 // of source to every destination, with real packets, in the network of test/support/topology.h.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
 #include <vector>
 
-#include "agent/config/node_settings.h"
-#include "cli/proxy_flags.h"
-#include "cli/proxy_settings.h"
 #include "kernel/iptables/linux.h"
 #include "kernel/nfacct/linux.h"
 #include "packets/judge.h"
 #include "packets/node_under_test.h"
 #include "plan/explain.h"
-#include "plan/planner.h"
+#include "recorded/plan_of_recording.h"
 #include "recorded/recordings.h"
-#include "source/manifests/manifest_set.h"
-#include "support/conntrack.h"
 #include "support/probe.h"
 #include "support/topology.h"
 #include "support/twin.h"
@@ -49,16 +45,6 @@ const std::vector<Source> kSources{
     {Place::kNode, "192.168.0.2"},      {Place::kNode, "192.168.99.11"},
 };
 
-Result<plan::NodeSettings> settings_of(const Recording& recording, const std::string& mode) {
-    cli::ProxyFlags flags;
-    auto set = cli::proxy_flag_set(flags);
-    auto words = recording.flags;
-    words.insert(words.end(), {"--proxy-mode", mode});
-    RETURN_IF_ERROR(set.parse(words));
-    ASSIGN_OR_RETURN(const auto settings, cli::complete(cli::Invocation::kKubeProxy, flags, set));
-    return agent::config::node_settings(settings.configuration, {});
-}
-
 struct Case {
     std::string recording;
     std::string mode;  // "iptables-legacy", "nftables"
@@ -76,14 +62,8 @@ class AgainstPlan : public ::testing::TestWithParam<Case> {
         RETURN_IF_ERROR(load_rules(recording));
         const bool nftables = GetParam().mode == "nftables";
         const auto& profile = nftables ? plan::nftables_profile() : plan::iptables_profile();
-        ASSIGN_OR_RETURN(auto settings, settings_of(recording, nftables ? "nftables" : "iptables"));
-        ASSIGN_OR_RETURN(auto manifests, source::ManifestSet::open(manifest_path(recording)));
-        auto delivery = manifests.load();
-        if (!delivery.problems.empty()) return fail("{}", delivery.problems.front().text());
-        plan::Planner planner(GetParam().family, std::move(settings), profile,
-                              plan::HostFacts{topology_->node_addresses()});
-        static_cast<void>(planner.apply(delivery.changes));
-        plan_ = planner.plan();
+        ASSIGN_OR_RETURN(plan_, plan_of(recording, nftables ? "nftables" : "iptables", GetParam().family,
+                                        plan::HostFacts{topology_->node_addresses()}));
         explainer_ = std::make_unique<plan::Explainer>(plan_, profile);
         return {};
     }
