@@ -17,7 +17,7 @@ using net::Family;
 
 const std::string kFolder = GHOSTIP_RECORDED;
 constexpr std::array<std::string_view, 2> kCounters{"ct_state_invalid_dropped_pkts", "localhost_nps_accepted_pkts"};
-constexpr std::array<std::string_view, 4> kChainsByChance{"-A KUBE-SERVICES ", "-A KUBE-EXTERNAL-SERVICES ",
+constexpr std::array<std::string_view, 4> kDispatchChains{"-A KUBE-SERVICES ", "-A KUBE-EXTERNAL-SERVICES ",
                                                           "-A KUBE-NODEPORTS ", "-A KUBE-PROXY-FIREWALL "};
 constexpr std::string_view kLastRule = "NOTE: this must be the last rule in this chain";
 
@@ -59,12 +59,16 @@ Result<std::string> read_file(const std::string& path) {
     return std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
 }
 
-// The prefix of lines that belong together and whose order is chance; empty: this line has its place.
-std::string_view chance_group(std::string_view line) {
-    if (line.find(kLastRule) != std::string_view::npos) return {};
-    for (const auto chain : kChainsByChance)
+// What neighbours have in common whose order is free; empty: this line has its place.
+std::string_view group_of(std::string_view line) {
+    if (line.find(kLastRule) != std::string_view::npos) return kLastRule;
+    for (const auto chain : kDispatchChains)
         if (line.starts_with(chain)) return chain;
-    return {};
+    // "-A KUBE-FW-X -s RANGE ...": the chain. Its last rule has no source.
+    constexpr std::string_view kFirewall = "-A KUBE-FW-";
+    const auto source = line.find(" -s ");
+    return line.starts_with(kFirewall) && source != std::string_view::npos ? line.substr(0, source)
+                                                                           : std::string_view();
 }
 
 }  // namespace
@@ -116,11 +120,10 @@ Result<std::vector<std::string>> saved_lines(kernel::iptables::Iptables& from) {
     return lines;
 }
 
-std::vector<std::string> without_chance(std::vector<std::string> lines) {
+std::vector<std::string> without_free_order(std::vector<std::string> lines) {
     for (auto begin = lines.begin(); begin != lines.end();) {
-        const auto group = chance_group(*begin);
-        const auto end =
-            std::find_if(begin, lines.end(), [&](const auto& line) { return chance_group(line) != group; });
+        const std::string group(group_of(*begin));
+        const auto end = std::find_if(begin, lines.end(), [&](const auto& line) { return group_of(line) != group; });
         if (!group.empty()) std::sort(begin, end);
         begin = end;
     }

@@ -39,9 +39,10 @@ struct Recording {
 [[nodiscard]] std::vector<std::string> lines_of_table(std::string_view text, std::string_view table);
 // All that is in the three tables now, each table's lines behind "*TABLE".
 [[nodiscard]] Result<std::vector<std::string>> saved_lines(kernel::iptables::Iptables& from);
-// The rules of chains in which kube-proxy's order is that of a hash table are sorted; all other lines stay where they
-// are. The last rule of KUBE-SERVICES in nat, which leads to node ports, stays the last.
-[[nodiscard]] std::vector<std::string> without_chance(std::vector<std::string> lines);
+// Sorts rules whose order means nothing and is free: dispatch by address (in kube-proxy that of a hash table), the last
+// rules of KUBE-SERVICES in nat among themselves (that of the node's addresses), and who is let in by KUBE-FW chains
+// (that of the Service's ranges). All other lines stay where they are.
+[[nodiscard]] std::vector<std::string> without_free_order(std::vector<std::string> lines);
 
 // Puts the rules of iptables mode there, of the family of `into`, and first the counters that they name.
 [[nodiscard]] Result<void> load(const Recording& recording, kernel::iptables::Iptables& into,
