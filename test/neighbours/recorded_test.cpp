@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -16,11 +19,10 @@ namespace {
 
 using kernel::iptables::LinuxIptables;
 using kernel::iptables::Variant;
-using net::Family;
 using ::testing::ElementsAreArray;
 using testnet::Namespace;
 
-constexpr Variant kVariants[] = {Variant::kNft, Variant::kLegacy};
+constexpr std::array kVariants{Variant::kNft, Variant::kLegacy};
 
 class Recorded : public ::testing::TestWithParam<std::string> {
   protected:
@@ -41,11 +43,10 @@ class Recorded : public ::testing::TestWithParam<std::string> {
 // In all tables of the recording's family: the policies of built-in chains, and the lines that belong to KUBE-FIREWALL.
 std::vector<std::string> what_stays(const std::vector<std::string>& lines) {
     std::vector<std::string> stays;
-    for (const auto& line : lines)
-        if (!line.starts_with("-A") && (line.starts_with('*') || line.find(" - ") == std::string::npos))
-            stays.push_back(line);
-        else if (line.find("KUBE-FIREWALL") != std::string::npos)
-            stays.push_back(line);
+    std::copy_if(lines.begin(), lines.end(), std::back_inserter(stays), [](const std::string& line) {
+        const bool table_or_policy = !line.starts_with("-A") && line.find(" - ") == std::string::npos;
+        return table_or_policy || line.find("KUBE-FIREWALL") != std::string::npos;
+    });
     return stays;
 }
 

@@ -2,6 +2,7 @@
 // and ways to put them back: into iptables of either variant or its twin, or through nft into a namespace.
 #pragma once
 
+#include <array>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,7 +16,7 @@
 namespace ghostip::recorded {
 
 // Tables of iptables that kube-proxy writes to.
-inline constexpr std::string_view kTables[] = {"mangle", "filter", "nat"};
+inline constexpr std::array<std::string_view, 3> kTables{"mangle", "filter", "nat"};
 
 struct Recording {
     std::string name;     // "few-legacy"
