@@ -19,6 +19,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// For what a program that has ended left in its pipes; more comes from others who have them too.
+constexpr std::chrono::seconds kLastWords{1};
+
 struct Pipe {
     Fd reader;
     Fd writer;
@@ -82,13 +85,14 @@ Result<pid_t> spawn(const Program& program, int in, int out, int err) {
     return pid;
 }
 
-// Appends what is there. False: the stream has ended.
-bool drain(int fd, std::string& text, std::size_t most) {
+// Hands on what is there, as long as `more` wants more. False: the stream has ended.
+template <typename Take, typename More>
+bool drain(int fd, const Take& take, const More& more) {
     std::array<char, 65536> buffer{};
-    while (text.size() <= most) {
+    while (more()) {
         const auto got = ::read(fd, buffer.data(), buffer.size());
         if (got > 0) {
-            text.append(buffer.data(), static_cast<std::size_t>(got));
+            take(std::string_view(buffer.data(), static_cast<std::size_t>(got)));
             continue;
         }
         if (got < 0 && errno == EINTR) continue;
@@ -97,10 +101,98 @@ bool drain(int fd, std::string& text, std::size_t most) {
     return true;
 }
 
-// Reads both streams until the program ends; what a child that it left behind says later is not waited for.
-Result<void> listen(const Program& program, const Fd& process, const Fd& out, const Fd& err, Finished& finished) {
+// While it lives, a write to a pipe that nobody reads is an error for this thread, and no signal.
+class NoPipeSignal {
+  public:
+    NoPipeSignal() {
+        sigset_t pending;
+        sigemptyset(&pipe_);
+        sigaddset(&pipe_, SIGPIPE);
+        ::sigpending(&pending);
+        was_pending_ = sigismember(&pending, SIGPIPE) == 1;
+        ::pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
+    }
+    ~NoPipeSignal() {
+        const timespec at_once{};
+        if (!was_pending_) static_cast<void>(::sigtimedwait(&pipe_, nullptr, &at_once));
+        ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    }
+    NoPipeSignal(const NoPipeSignal&) = delete;
+    NoPipeSignal& operator=(const NoPipeSignal&) = delete;
+
+  private:
+    sigset_t pipe_{};
+    sigset_t before_{};
+    bool was_pending_ = false;
+};
+
+// What the program still has to read.
+class Feed {
+  public:
+    Feed(Fd writer, const Program& program) : writer_(std::move(writer)), source_(program.input_source) {}
+    [[nodiscard]] int fd() const { return writer_.get(); }  // -1: nothing is left
+
+    // Writes until the pipe is full; not for ever, where the program reads as fast as this writes.
+    void write() {
+        for (int writes = 0; writes < kWritesAtOnce && writer_; ++writes) {
+            if (written_ == buffer_.size() && !fill()) return writer_.reset();
+            const auto written = ::write(writer_.get(), buffer_.data() + written_, buffer_.size() - written_);
+            if (written >= 0) {
+                written_ += static_cast<std::size_t>(written);
+            } else if (errno == EAGAIN) {
+                return;
+            } else if (errno != EINTR) {  // EPIPE: it has read enough
+                return writer_.reset();
+            }
+        }
+    }
+
+  private:
+    static constexpr int kWritesAtOnce = 256;
+    static constexpr std::size_t kEnough = 65536;  // what a pipe holds
+
+    // Pieces may be as small as a line. False: there are no more.
+    bool fill() {
+        buffer_.clear();
+        written_ = 0;
+        while (!ended_ && buffer_.size() < kEnough) {
+            const auto piece = source_();
+            ended_ = piece.empty();
+            buffer_ += piece;
+        }
+        return !buffer_.empty();
+    }
+
+    Fd writer_;
+    const std::function<std::string_view()>& source_;
+    std::string buffer_;
+    std::size_t written_ = 0;
+    bool ended_ = false;
+};
+
+// Feeds it and reads both streams until the program ends; what a child that it left behind says later is not waited
+// for.
+Result<void> converse(const Program& program, const Fd& process, Feed& feed, const Fd& out, const Fd& err,
+                      Finished& finished) {
     const auto deadline = Clock::now() + program.time_limit;
-    std::array<pollfd, 3> fds{{{process.get(), POLLIN, 0}, {out.get(), POLLIN, 0}, {err.get(), POLLIN, 0}}};
+    std::array<pollfd, 4> fds{
+        {{process.get(), POLLIN, 0}, {out.get(), POLLIN, 0}, {err.get(), POLLIN, 0}, {feed.fd(), POLLOUT, 0}}};
+    const auto not_too_much = [&] { return finished.out.size() + finished.err.size() <= program.most_output; };
+    const auto hear = [&](Clock::time_point until) {
+        const auto say = [&](std::string_view text) {
+            if (program.output_sink) {
+                program.output_sink(text);
+            } else {
+                finished.out += text;
+            }
+        };
+        // One that never stops to talk must not keep this from looking at the clock.
+        const auto more = [&] { return not_too_much() && Clock::now() < until; };
+        if (!drain(out.get(), say, more)) fds[1].fd = -1;
+        if (!drain(
+                err.get(), [&](std::string_view text) { finished.err += text; }, more))
+            fds[2].fd = -1;
+    };
     while (true) {
         const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
         if (left <= 0)
@@ -108,13 +200,13 @@ Result<void> listen(const Program& program, const Fd& process, const Fd& out, co
                                fmt::format("{} did not end within {} ms", program.argv[0], program.time_limit.count()));
         if (::poll(fds.data(), fds.size(), static_cast<int>(std::min<long>(left, 60000))) < 0 && errno != EINTR)
             return fail_errno("wait for {}", program.argv[0]);
-        if (!drain(out.get(), finished.out, program.most_output)) fds[1].fd = -1;
-        if (!drain(err.get(), finished.err, program.most_output)) fds[2].fd = -1;
-        if (finished.out.size() + finished.err.size() > program.most_output)
+        feed.write();
+        fds[3].fd = feed.fd();
+        hear(deadline);
+        if (!not_too_much())
             return errno_error(EFBIG, fmt::format("{} says more than {} bytes", program.argv[0], program.most_output));
         if (fds[0].revents != 0) {  // it may have written and ended since the streams were read
-            static_cast<void>(drain(out.get(), finished.out, program.most_output));
-            static_cast<void>(drain(err.get(), finished.err, program.most_output));
+            hear(Clock::now() + kLastWords);
             return {};
         }
     }
@@ -124,16 +216,26 @@ Result<void> listen(const Program& program, const Fd& process, const Fd& out, co
 
 Result<Finished> run(const Program& program) {
     if (program.argv.empty()) return fail("run: no program is named");
-    ASSIGN_OR_RETURN(Fd in, input_file(program.input));
+    Pipe in;
+    if (program.input_source) {
+        ASSIGN_OR_RETURN(in, make_pipe());
+        ::fcntl(in.writer.get(), F_SETFL, O_NONBLOCK);
+        ::fcntl(in.reader.get(), F_SETFL, 0);
+    } else {
+        ASSIGN_OR_RETURN(in.reader, input_file(program.input));
+    }
     ASSIGN_OR_RETURN(Pipe out, make_pipe());
     ASSIGN_OR_RETURN(Pipe err, make_pipe());
-    ASSIGN_OR_RETURN(const pid_t pid, spawn(program, in.get(), out.writer.get(), err.writer.get()));
+    ASSIGN_OR_RETURN(const pid_t pid, spawn(program, in.reader.get(), out.writer.get(), err.writer.get()));
+    in.reader.reset();
     out.writer.reset();
     err.writer.reset();
     // Its wrapper in glibc 2.36 is not declared for C++.
     const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     Finished finished;
-    const auto heard = process ? listen(program, process, out.reader, err.reader, finished)
+    const NoPipeSignal quiet;
+    Feed feed(std::move(in.writer), program);
+    const auto heard = process ? converse(program, process, feed, out.reader, err.reader, finished)
                                : Result<void>(fail_errno("watch {}", program.argv[0]));
     if (!heard) ::kill(-pid, SIGKILL);
     int status = 0;

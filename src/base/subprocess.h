@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,6 +21,12 @@ struct Program {
     std::optional<std::vector<std::string>> environment = std::nullopt;
     std::chrono::milliseconds time_limit = std::chrono::seconds(60);
     std::size_t most_output = std::size_t{256} << 20U;  // of both streams together
+    // Instead of `input`, piece by piece while the program reads; an empty piece is the end. Not asked for more once
+    // the program reads no more.
+    std::function<std::string_view()> input_source = nullptr;
+    // Gets its standard output piece by piece, as it comes; Finished::out stays empty then, and there is no limit to
+    // it.
+    std::function<void(std::string_view)> output_sink = nullptr;
 };
 
 struct Finished {

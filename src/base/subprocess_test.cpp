@@ -34,6 +34,72 @@ TEST(Subprocess, MoreThanAPipeHolds) {
 
 TEST(Subprocess, InputThatNobodyReads) { EXPECT_EQ(finished({{"true"}, std::string(1 << 20, 'x')}).status, 0); }
 
+// Numbered lines, from a source that keeps one at a time.
+class Lines {
+  public:
+    explicit Lines(int count) : count_(count) {}
+    std::string_view next() {
+        if (given_ == count_) return {};
+        line_ = std::to_string(++given_) + "\n";
+        return line_;
+    }
+    [[nodiscard]] int given() const { return given_; }
+
+  private:
+    const int count_;
+    int given_ = 0;
+    std::string line_;
+};
+
+TEST(Subprocess, StreamsBothWays) {
+    Lines lines(300000);
+    Program program{{"cat"}};
+    program.input_source = [&] { return lines.next(); };
+    std::size_t size = 0;
+    std::size_t pieces = 0;
+    char last = 0;
+    program.output_sink = [&](std::string_view piece) {
+        size += piece.size();
+        last = piece.back();
+        ++pieces;
+    };
+    const auto done = finished(program);
+    EXPECT_EQ(done.status, 0);
+    EXPECT_EQ(done.out, "");
+    EXPECT_EQ(size, 1988895U);
+    EXPECT_EQ(last, '\n');
+    EXPECT_GT(pieces, 10U);
+}
+
+TEST(Subprocess, ASourceWithNothingIsAnEmptyInput) {
+    Program program{{"wc", "-c"}};
+    program.input_source = [] { return std::string_view(); };
+    EXPECT_EQ(finished(program).out, "0\n");
+}
+
+// The program leaves early; this process neither dies of it nor goes on asking.
+TEST(Subprocess, AStreamThatNobodyReads) {
+    Lines lines(10'000'000);
+    Program program{{"sh", "-c", "read line; echo $line; exit 4"}};
+    program.input_source = [&] { return lines.next(); };
+    const auto done = finished(program);
+    EXPECT_EQ(done.status, 4);
+    EXPECT_EQ(done.out, "1\n");
+    EXPECT_LT(lines.given(), 1'000'000);
+    sigset_t pending;
+    sigpending(&pending);
+    EXPECT_EQ(sigismember(&pending, SIGPIPE), 0);
+}
+
+TEST(Subprocess, IsKilledWhileItStreams) {
+    Program loud{{"yes"}};
+    loud.time_limit = 50ms;
+    loud.output_sink = [](std::string_view) {};
+    const auto late = run(loud);
+    ASSERT_FALSE(late);
+    EXPECT_EQ(late.error().code, ETIMEDOUT);
+}
+
 TEST(Subprocess, EndedBySignal) { EXPECT_EQ(finished({{"sh", "-c", "kill -9 $$"}}).status, 128 + SIGKILL); }
 
 TEST(Subprocess, EnvironmentIsExactlyWhatIsGiven) {

@@ -5,8 +5,10 @@
 // same time: the programs lock among themselves. For the network namespace that the calling thread is in.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +21,8 @@ namespace ghostip::kernel::iptables {
 // Which part of the kernel keeps the rules: nf_tables, or the older x_tables. A packet meets the rules of both.
 enum class Variant : std::uint8_t { kNft, kLegacy };
 [[nodiscard]] std::string_view variant_name(Variant variant);  // "nft", "legacy"
+
+inline constexpr std::size_t kLongestChain = 28;  // characters of a chain's name
 
 struct Version {
     int major = 0;
@@ -33,6 +37,8 @@ struct Refusal {
     std::string reason;      // what the program said, on one line
     std::size_t line = 0;    // 1-based, in the text; 0: it does not say which
     bool lock_held = false;  // another program held the lock for longer than was waited: try again
+
+    friend bool operator==(const Refusal&, const Refusal&) = default;
 };
 // Absent: all was taken.
 using Refused = std::optional<Refusal>;

@@ -48,9 +48,14 @@ class RuleText {
     RuleText& translate(const net::IpAddress& to, std::uint16_t port);  // DNAT
     RuleText& reject();                                                 // ICMP port unreachable
     RuleText& masquerade(bool random_fully);
-    void end();
+    void end();  // of the line
 
   private:
+    RuleText& option(std::string_view name, Sense sense);
+    RuleText& address(std::string_view name, const net::Prefix& prefix, Sense sense);
+    RuleText& recent(std::string_view list);
+    RuleText& change_mark(std::string_view option, std::uint32_t bits, std::uint32_t mask);
+
     std::string& out_;
     const Form form_;
     const net::Family family_;
