@@ -32,11 +32,10 @@ Handovers::Handovers(const Delta& delta) : group_(delta.service_ports.size()) {
     each(delta, &ServicePortChange::before, &ServicePortChange::after,
          [&](const auto& key, std::size_t index) { lost.emplace(key, index); });
     if (lost.empty()) return;
-    each(delta, &ServicePortChange::after, &ServicePortChange::before,
-         [&](const auto& key, std::size_t index) {
-             const auto from = lost.find(key);
-             if (from != lost.end()) group_[root(index)] = root(from->second);
-         });
+    each(delta, &ServicePortChange::after, &ServicePortChange::before, [&](const auto& key, std::size_t index) {
+        const auto from = lost.find(key);
+        if (from != lost.end()) group_[root(index)] = root(from->second);
+    });
     for (std::size_t i = 0; i < group_.size(); ++i)
         if (root(i) != i) members_[root(i)].push_back(i);
 }
