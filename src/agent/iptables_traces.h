@@ -7,11 +7,10 @@
 // that marks for masquerading with KUBE-MARK-MASQ), that chain stays, with all that it needs.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <string>
 #include <string_view>
-#include <vector>
+
+#include "dataplane/iptables/removal.h"
 
 namespace ghostip::agent {
 
@@ -27,12 +26,7 @@ enum class Chains : std::uint8_t {
 // Whether these are the rules of ghostip's iptables mode.
 [[nodiscard]] bool are_own_rules(std::string_view save);
 
-struct IptablesRemoval {
-    std::string restore;  // for iptables-restore --noflush; empty: there is nothing to remove
-    std::size_t chains = 0;
-    std::size_t jumps = 0;
-    std::vector<std::string> kept;  // one sentence each: what stays, and whose rule needs it
-};
+using IptablesRemoval = dataplane::iptables::Removal;
 [[nodiscard]] IptablesRemoval iptables_removal(std::string_view save, Chains chains = Chains::kAll);
 
 }  // namespace ghostip::agent

@@ -2,12 +2,13 @@
 
 #include <array>
 
+#include "dataplane/iptables/dataplane.h"
 #include "dataplane/nftables/dataplane.h"
 
 namespace ghostip::agent {
 
 std::span<const dataplane::Mode> modes() {
-    static const std::array<dataplane::Mode, 1> table{dataplane::nftables::mode()};
+    static const std::array<dataplane::Mode, 2> table{dataplane::nftables::mode(), dataplane::iptables::mode()};
     return table;
 }
 

@@ -193,7 +193,7 @@ TEST(ServiceCounters, FromTwoThreads) {
 }
 
 TEST(ServiceCounters, OnTheMetricsPage) {
-    Metrics metrics;
+    Metrics metrics("nftables");
     EXPECT_THAT(metrics.metrics().body, Not(HasSubstr("ghostip_service_packets")));
     Scene scene;
     scene.plan({put(web("a", "172.30.0.1"))});

@@ -10,12 +10,12 @@
 #include "dataplane/nftables/counts.h"
 #include "dataplane/nftables/drift.h"
 #include "dataplane/nftables/element_changes.h"
-#include "dataplane/nftables/handovers.h"
 #include "dataplane/nftables/render.h"
 #include "dataplane/nftables/sighting.h"
 #include "dataplane/nftables/stuck_clients.h"
 #include "dataplane/nftables/supported.h"
 #include "kernel/nft/linux.h"
+#include "plan/handovers.h"
 
 namespace ghostip::dataplane::nftables {
 
@@ -108,7 +108,7 @@ Result<void> NftablesDataplane::write(const plan::Delta& delta, Start start, Out
     }
 
     RETURN_IF_ERROR(write_shared(delta, true, writer));
-    const Handovers handovers(delta);
+    const plan::Handovers handovers(delta);
     for (std::size_t i = 0; i < delta.service_ports.size(); ++i) {
         if (handovers.follows(i)) continue;
         auto& own = pending[i];

@@ -70,6 +70,12 @@ RuleText& RuleText::destination_port(net::Protocol protocol, std::uint16_t port)
     return *this;
 }
 
+RuleText& RuleText::protocol_module(net::Protocol protocol) {
+    out_ += " -m ";
+    out_ += net::protocol_lower_name(protocol);
+    return *this;
+}
+
 RuleText& RuleText::source_type_local() {
     out_ += " -m addrtype --src-type LOCAL";
     return *this;

@@ -32,6 +32,7 @@ class RuleText {
 
     RuleText& comment(std::string_view text);                                // at most 255 bytes
     RuleText& destination_port(net::Protocol protocol, std::uint16_t port);  // with its -m tcp
+    RuleText& protocol_module(net::Protocol protocol);                       // -m tcp alone, which matches no more
     RuleText& source_type_local();                                           // addrtype
     RuleText& destination_type_local();
     RuleText& mark(std::uint32_t value, Sense sense = Sense::kIs);                  // value/value

@@ -63,12 +63,13 @@ const std::vector<Row>& rows() {
              rule.begin("-A", "SEP")
                  .protocol(net::Protocol::kSctp)
                  .recent_set("SEP")
+                 .protocol_module(net::Protocol::kSctp)
                  .translate(ip("fd00:1:0:0:2::5"), 8080)
                  .end();
          },
-         "-A SEP -p sctp -m recent --set --name SEP -j DNAT --to-destination [fd00:1::2:0:0:5]:8080\n",
-         "-A SEP -p sctp -m recent --set --name SEP --mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff --rsource -j DNAT "
-         "--to-destination [fd00:1::2:0:0:5]:8080\n"},
+         "-A SEP -p sctp -m recent --set --name SEP -m sctp -j DNAT --to-destination [fd00:1::2:0:0:5]:8080\n",
+         "-A SEP -p sctp -m recent --set --name SEP --mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff --rsource -m sctp -j "
+         "DNAT --to-destination [fd00:1::2:0:0:5]:8080\n"},
         {"marks", kV4,
          [](RuleText& rule) {
              rule.begin("-A", "P").mark(0x4000, Sense::kIsNot).jump("RETURN").end();

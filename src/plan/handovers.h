@@ -8,12 +8,12 @@
 
 #include "plan/plan.h"
 
-namespace ghostip::dataplane::nftables {
+namespace ghostip::plan {
 
 // By index into Delta::service_ports.
 class Handovers {
   public:
-    explicit Handovers(const plan::Delta& delta);
+    explicit Handovers(const Delta& delta);
     // Is it written with another one?
     [[nodiscard]] bool follows(std::size_t index) const { return group_[index] != index; }
     // Those that are written with this one.
@@ -26,4 +26,4 @@ class Handovers {
     std::map<std::size_t, std::vector<std::size_t>> members_;
 };
 
-}  // namespace ghostip::dataplane::nftables
+}  // namespace ghostip::plan

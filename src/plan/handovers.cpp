@@ -1,17 +1,17 @@
-#include "dataplane/nftables/handovers.h"
+#include "plan/handovers.h"
 
 #include <algorithm>
 #include <numeric>
 #include <unordered_map>
 
-namespace ghostip::dataplane::nftables {
+namespace ghostip::plan {
 namespace {
 
-using Side = plan::ServicePortPlanPtr plan::ServicePortChange::*;
+using Side = ServicePortPlanPtr ServicePortChange::*;
 
 // Destinations that one side of a change has and the other has not.
 template <typename Handle>
-void each(const plan::Delta& delta, Side has, Side has_not, Handle handle) {
+void each(const Delta& delta, Side has, Side has_not, Handle handle) {
     for (std::size_t i = 0; i < delta.service_ports.size(); ++i) {
         const auto& there = delta.service_ports[i].*has;
         const auto& other = delta.service_ports[i].*has_not;
@@ -26,17 +26,16 @@ void each(const plan::Delta& delta, Side has, Side has_not, Handle handle) {
 
 }  // namespace
 
-Handovers::Handovers(const plan::Delta& delta) : group_(delta.service_ports.size()) {
+Handovers::Handovers(const Delta& delta) : group_(delta.service_ports.size()) {
     std::iota(group_.begin(), group_.end(), std::size_t{0});
-    std::unordered_map<plan::DestinationKey, std::size_t> lost;
-    each(delta, &plan::ServicePortChange::before, &plan::ServicePortChange::after,
+    std::unordered_map<DestinationKey, std::size_t> lost;
+    each(delta, &ServicePortChange::before, &ServicePortChange::after,
          [&](const auto& key, std::size_t index) { lost.emplace(key, index); });
     if (lost.empty()) return;
-    each(delta, &plan::ServicePortChange::after, &plan::ServicePortChange::before,
-         [&](const auto& key, std::size_t index) {
-             const auto from = lost.find(key);
-             if (from != lost.end()) group_[root(index)] = root(from->second);
-         });
+    each(delta, &ServicePortChange::after, &ServicePortChange::before, [&](const auto& key, std::size_t index) {
+        const auto from = lost.find(key);
+        if (from != lost.end()) group_[root(index)] = root(from->second);
+    });
     for (std::size_t i = 0; i < group_.size(); ++i)
         if (root(i) != i) members_[root(i)].push_back(i);
 }
@@ -51,4 +50,4 @@ std::size_t Handovers::root(std::size_t index) {
     return index;
 }
 
-}  // namespace ghostip::dataplane::nftables
+}  // namespace ghostip::plan

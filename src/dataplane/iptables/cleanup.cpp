@@ -1,0 +1,56 @@
+#include "dataplane/iptables/cleanup.h"
+
+#include <cerrno>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "dataplane/iptables/names.h"
+#include "dataplane/iptables/removal.h"
+#include "dataplane/iptables/writer.h"
+#include "kernel/iptables/linux.h"
+
+namespace ghostip::dataplane::iptables {
+
+using kernel::iptables::Iptables;
+using kernel::iptables::LinuxIptables;
+using kernel::iptables::Variant;
+
+namespace {
+
+// A table at a time: what one refuses does not hold up the others.
+Result<void> clean_table(Iptables& iptables, std::string_view table) {
+    TableRemoval of_table(std::string(table), [table](std::string_view chain) { return is_own_chain(table, chain); });
+    RETURN_IF_ERROR(iptables.save(table, [&](std::string_view line) { of_table.take(line); }));
+    Removal removal;
+    of_table.add_to(removal);
+    if (removal.restore.empty()) return {};
+    ASSIGN_OR_RETURN(const auto refused, restore_patiently(iptables, {}, removal.restore));
+    if (refused)
+        return fail("remove chains of table {} ({}, {}): {}", table, net::family_name(iptables.family()),
+                    variant_name(iptables.variant()), refused->reason);
+    return {};
+}
+
+}  // namespace
+
+Result<void> cleanup(Iptables& iptables) {
+    Result<void> first;
+    for (const char* table : tables::kAll)
+        if (auto cleaned = clean_table(iptables, table); !cleaned && first) first = std::move(cleaned);
+    return first;
+}
+
+Result<void> cleanup() {
+    Result<void> first;
+    for (const auto variant : {Variant::kNft, Variant::kLegacy})
+        for (const auto family : net::kFamilies) {
+            auto iptables = LinuxIptables::open(variant, family);
+            if (!iptables && iptables.error().code == ENOENT) continue;  // who has no programs has written nothing
+            auto cleaned = iptables ? cleanup(**iptables) : Result<void>(iptables.error());
+            if (!cleaned && first) first = std::move(cleaned);
+        }
+    return first;
+}
+
+}  // namespace ghostip::dataplane::iptables

@@ -1,0 +1,18 @@
+// Removes every trace of the iptables mode.
+#pragma once
+
+#include "base/result.h"
+
+namespace ghostip::kernel::iptables {
+class Iptables;
+}
+
+namespace ghostip::dataplane::iptables {
+
+// In both families and in both parts of the kernel; fine when there is nothing. KUBE-FIREWALL, which is the kubelet's
+// too, stays, and so do sysctls, and what rules of others lead into. Connections that were translated stay so:
+// conntrack knows them. After an error the rest is removed all the same; the first one is returned.
+[[nodiscard]] Result<void> cleanup();
+[[nodiscard]] Result<void> cleanup(kernel::iptables::Iptables& iptables);
+
+}  // namespace ghostip::dataplane::iptables

@@ -1,0 +1,19 @@
+#include "dataplane/iptables/counters.h"
+
+#include "dataplane/iptables/names.h"
+#include "kernel/nfacct/linux.h"
+
+namespace ghostip::dataplane::iptables {
+
+Result<Counters> read_counters(kernel::nfacct::Nfacct& counters) {
+    ASSIGN_OR_RETURN(const auto dropped, counters.read(kInvalidDropped));
+    ASSIGN_OR_RETURN(const auto accepted, counters.read(kLoopbackNodePorts));
+    return Counters{dropped ? dropped->packets : 0, accepted ? accepted->packets : 0};
+}
+
+Result<Counters> read_counters() {
+    ASSIGN_OR_RETURN(const auto counters, kernel::nfacct::LinuxNfacct::open());
+    return read_counters(*counters);
+}
+
+}  // namespace ghostip::dataplane::iptables

@@ -1,0 +1,55 @@
+// Which chains of one table go, and which have to stay, because rules of others lead into them. A pure function of what
+// iptables-save says and of a list of chains.
+//
+// Chains on the list go, and so do the jumps to them from built-in chains. Where a rule of somebody else leads into one
+// (a network plugin that marks for masquerading with KUBE-MARK-MASQ), that chain stays, with all that it needs.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ghostip::dataplane::iptables {
+
+struct Removal {
+    std::string restore;  // for iptables-restore --noflush; empty: there is nothing to remove
+    std::size_t chains = 0;
+    std::size_t jumps = 0;
+    std::vector<std::string> kept;  // one sentence each: what stays, and whose rule needs it
+};
+
+class TableRemoval {
+  public:
+    // Is the chain, which is not built in, on the list?
+    using IsListed = std::function<bool(std::string_view chain)>;
+
+    TableRemoval(std::string table, IsListed is_listed) : name_(std::move(table)), is_listed_(std::move(is_listed)) {}
+
+    // A line of iptables-save within this table: a chain or a rule. Others are passed over.
+    void take(std::string_view line);
+    // When all lines were taken.
+    void add_to(Removal& removal) const;
+
+  private:
+    struct Rule {
+        std::string chain;
+        std::string target;  // of -j or -g; empty: none
+        std::string text;    // as saved, from its chain's name on
+        bool plain_jump = false;
+    };
+
+    [[nodiscard]] static Rule parse(std::string_view line);
+    void take_chain(std::string_view line);
+    [[nodiscard]] std::set<std::string> kept(Removal& removal) const;
+
+    const std::string name_;
+    const IsListed is_listed_;
+    std::set<std::string> built_in_;
+    std::set<std::string> listed_;  // on the list and there
+    std::vector<Rule> rules_;       // that jump to one of those, or away from one
+};
+
+}  // namespace ghostip::dataplane::iptables
