@@ -252,9 +252,13 @@ void Comparison::take_shared(Place place, std::string_view line, std::string_vie
         const auto after = std::string_view(canonical).substr(std::min(canonical.size(), 3 + current_.name.size()));
         known = claim(place, after, is_tail);
     }
-    if (tail_begun_ && !is_tail && place == Place::kServices) tail_is_last_ = false;
+    const bool wanted = known || keep_rule(place, rule);
+    if (tail_begun_ && !is_tail && place == Place::kServices) {
+        tail_is_last_ = false;
+        tail_is_misplaced_ = tail_is_misplaced_ || wanted;  // another one goes anyhow
+    }
     tail_begun_ = tail_begun_ || is_tail;
-    if (!known && !keep_rule(place, rule)) foreign_.push_back({place, std::string(rule)});
+    if (!wanted) foreign_.push_back({place, std::string(rule)});
 }
 
 void Comparison::take_jump(std::string_view line) {
@@ -317,7 +321,8 @@ void Comparison::add_up() {
             differ(fmt::format("table {} lacks the rule {}{}", state.jump.table, state.jump.chain, state.jump.rule));
     const bool tail_complete = std::all_of(tail_.begin(), tail_.end(), [](const auto& tail) { return tail.found; });
     if (!tail_complete) differ(fmt::format("chain {} of table nat does not lead to node ports", chains::kServices));
-    if (!tail_is_last_) differ(fmt::format("chain {} of table nat has rules behind its last ones", chains::kServices));
+    if (tail_is_misplaced_)
+        differ(fmt::format("chain {} of table nat has rules behind its last ones", chains::kServices));
     for (const auto& rule : foreign_)
         differ(fmt::format("chain {} of table {} has a rule too many:{}", chain_of(rule.place), table_of(rule.place),
                            rule.rule));

@@ -140,6 +140,7 @@ class Comparison {
     Current current_;
     bool tail_begun_ = false;
     bool tail_is_last_ = true;
+    bool tail_is_misplaced_ = false;  // something that stays is behind it
     std::size_t plain_unit_ = SIZE_MAX;
     Rules plain_;
 };

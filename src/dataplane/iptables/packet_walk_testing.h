@@ -3,8 +3,8 @@
 // Where rules throw dice or remember clients, all ways are walked.
 #pragma once
 
-#include <algorithm>
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include <map>
 #include <optional>
