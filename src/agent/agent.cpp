@@ -107,8 +107,8 @@ Result<void> Agent::open_families() {
                 "{}: no address of this host but on loopback or links; programmed all the same, for when one comes",
                 net::family_name(family));
         ASSIGN_OR_RETURN(auto dataplane, mode->open(family, config_.options));
-        if (variant_.empty() && !dataplane->variant().empty()) {
-            variant_ = dataplane->variant();
+        if (variant_.empty() && !dataplane->variant_name().empty()) {
+            variant_ = dataplane->variant_name();
             log::info("{} mode, variant {}", mode->name, variant_);
         }
         proxiers_.push_back(open_family(family, host, std::move(dataplane)));

@@ -104,7 +104,7 @@ class Dataplane {
     // Objects that the kernel refuses at present.
     [[nodiscard]] virtual std::vector<SetAside> set_aside() const { return {}; }
     // Which of Mode::variants this is; empty: the mode has none. From any thread.
-    [[nodiscard]] virtual std::string_view variant() const { return {}; }
+    [[nodiscard]] virtual std::string_view variant_name() const { return {}; }
 };
 
 // What the kernel holds for one packet, beside what the plan says of it.
