@@ -110,8 +110,8 @@ Result<void> Agent::open_families() {
         if (config_.dataplane.count_services && !dataplane->count_reader())
             log::warning("{}: {} mode cannot count the packets of Services on this host: not counted",
                          net::family_name(family), mode->name);
-        if (variant_.empty() && !dataplane->variant().empty()) {
-            variant_ = dataplane->variant();
+        if (variant_.empty() && !dataplane->variant_name().empty()) {
+            variant_ = dataplane->variant_name();
             log::info("{} mode, variant {}", mode->name, variant_);
         }
         proxiers_.push_back(open_family(family, host, std::move(dataplane)));

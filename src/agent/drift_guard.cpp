@@ -95,7 +95,7 @@ void DriftGuard::count_repair(Time now) {
         pause_ = settings_.first_pause;
         lines_.push_back(
             {log::Level::kError,
-             fmt::format("{}: somebody keeps changing our table: {} within {}; repairs are delayed from now "
+             fmt::format("{}: somebody keeps changing our rules: {} within {}; repairs are delayed from now "
                          "on, up to {}, until nobody has written for {}",
                          net::family_name(family_), plural(recent_.size(), "repair"), seconds_text(settings_.window),
                          seconds_text(settings_.longest_pause), seconds_text(settings_.calm))});
@@ -123,7 +123,7 @@ void DriftGuard::tick(Time now) {
     if (!gathered_.empty() || !last_write_ || now - *last_write_ < settings_.calm) return;
     if (alarm())
         lines_.push_back(
-            {log::Level::kInfo, fmt::format("{}: nobody has changed our table for {}; repairs are prompt again",
+            {log::Level::kInfo, fmt::format("{}: nobody has changed our rules for {}; repairs are prompt again",
                                             net::family_name(family_), seconds_text(settings_.calm))});
     last_write_.reset();
     pause_ = {};

@@ -1,4 +1,4 @@
-// Decides when to repair what others did to our table of one family, and what to say about it. No kernel and no clock
+// Decides when to repair what others did to our rules of one family, and what to say about it. No kernel and no clock
 // in here: it is told what happened when, and asked what is due.
 //
 // The first few repairs follow at once. Somebody who keeps writing meets longer and longer pauses and an alarm, so that

@@ -117,7 +117,7 @@ TEST(DriftGuard, AFightMeetsPausesAndAnAlarm) {
     std::vector<std::string> said;
     now = one_round(guard, now, &said);
     EXPECT_TRUE(guard.alarm());
-    EXPECT_THAT(said, ElementsAre(AllOf(HasSubstr("somebody keeps changing our table: 6 repairs within 60 s"),
+    EXPECT_THAT(said, ElementsAre(AllOf(HasSubstr("somebody keeps changing our rules: 6 repairs within 60 s"),
                                         HasSubstr("up to 300 s, until nobody has written for 600 s")),
                                   HasSubstr("the next repair not before 1 s from now")));
     // Each write comes at once after a repair; the pauses double up to five minutes.

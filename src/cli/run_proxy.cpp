@@ -88,6 +88,13 @@ void prepare_host(const config::KubeProxyConfiguration& configuration) {
         log::verbose(2, "{}", set.error().message);
 }
 
+// The programs of a mode load modules of the kernel when something first needs them, which needs more privileges than
+// they are left with. Trying out what there is needs all of them; what is missing is said when the mode is opened.
+void load_modules(const ProxyPlan& plan) {
+    for (const auto family : net::kFamilies)
+        if (agent::family_enabled(family)) static_cast<void>(plan.mode->missing(family, plan.options));
+}
+
 Event node_event(const ObjectSource& objects, Event::Type type, std::string reason, std::string note = {}) {
     return {type, std::move(reason), "StartKubeProxy", objects.node(), std::move(note)};
 }
@@ -114,8 +121,10 @@ class Ending {
         };
         return std::unique_ptr<agent::Agent, Release>(&agent, Release{this});
     }
+    // Also before there is an agent: then that ends as soon as it is there.
     void stop() {
         const std::lock_guard lock(mutex_);
+        stopped_ = true;
         if (agent_ != nullptr) agent_->stop();
     }
     void set(Error error) {
@@ -133,10 +142,12 @@ class Ending {
     void point_at(agent::Agent* agent) {
         const std::lock_guard lock(mutex_);
         agent_ = agent;
+        if (agent != nullptr && stopped_) agent->stop();
     }
 
     std::mutex mutex_;
     agent::Agent* agent_ = nullptr;  // guarded by mutex_
+    bool stopped_ = false;           // guarded by mutex_
     std::optional<Error> error_;     // guarded by mutex_
 };
 
@@ -271,6 +282,7 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
             log::warning("{}; what other modes left stays", prepared.error().message);
     }
     if (objects->is_cluster()) prepare_host(configuration);
+    if (plan.mode->calls == dataplane::Calls::kRunPrograms) load_modules(plan);
     agent::Privileges privileges{plan.mode->capabilities};
     privileges.mode_runs_programs = plan.mode->calls == dataplane::Calls::kRunPrograms;
     privileges.low_ports = is_low_port(configuration.healthz_bind_address) || is_low_port(metrics_address);
@@ -305,13 +317,14 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
         if (std::exchange(checked, true)) return;
         if (auto fits = check_node(configuration, node); !fits) ending.set(std::move(fits).error());
     };
-    ASSIGN_OR_RETURN(const auto agent,
-                     agent::Agent::create(std::move(agent_settings), objects->source(), health, metrics));
-    const auto ended_by = ending.of(*agent);
+    // From here on, for a mode that runs programs takes its time to be opened.
     signals.watch([&] {
         ending.stop();
         service_manager.stopping();
     });
+    ASSIGN_OR_RETURN(const auto agent,
+                     agent::Agent::create(std::move(agent_settings), objects->source(), health, metrics));
+    const auto ended_by = ending.of(*agent);
 
     if (once) {
         const auto done = agent->run_once();

@@ -120,7 +120,7 @@ class Dataplane {
     using CountReader = std::function<Result<DestinationCounts>()>;
     [[nodiscard]] virtual CountReader count_reader() const { return nullptr; }
     // Which of Mode::variants this is; empty: the mode has none. From any thread.
-    [[nodiscard]] virtual std::string_view variant() const { return {}; }
+    [[nodiscard]] virtual std::string_view variant_name() const { return {}; }
 };
 
 // What the kernel holds for one packet, beside what the plan says of it.

@@ -50,14 +50,17 @@ std::vector<net::Prefix> allowed_sources(const ServicePort& port, const Choice& 
                                          const ModeProfile& profile) {
     if (port.source_ranges.empty()) return {};
     if (!choice.has_any && !profile.filters_sources_without_endpoints) return {};
-    std::vector<net::Prefix> allowed = port.source_ranges;
+    std::vector<net::Prefix> allowed;
+    // In the Service's order, as rules that are asked one after the other have them.
+    const auto add = [&](const net::Prefix& range) {
+        if (std::find(allowed.begin(), allowed.end(), range) == allowed.end()) allowed.push_back(range);
+    };
+    for (const auto& range : port.source_ranges) add(range);
     const bool node_allowed = rules.node_ip && std::any_of(allowed.begin(), allowed.end(), [&](const auto& range) {
                                   return range.contains(*rules.node_ip);
                               });
     if (node_allowed)
-        for (const auto& vip : port.load_balancer_vips) allowed.push_back(net::Prefix::host(vip));
-    std::sort(allowed.begin(), allowed.end());
-    allowed.erase(std::unique(allowed.begin(), allowed.end()), allowed.end());
+        for (const auto& vip : port.load_balancer_vips) add(net::Prefix::host(vip));
     return allowed;
 }
 

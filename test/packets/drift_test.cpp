@@ -130,7 +130,7 @@ TEST_P(Drift, WhoKeepsWritingIsNotFought) {
     EXPECT_GE(most_repairs, 5);
     EXPECT_GT(writes, 20);
     EXPECT_EQ(metric("ghostip_drift_alarm"), 1);
-    EXPECT_THAT(live_->log(), ContainsRegex(family() + ": somebody keeps changing our table"));
+    EXPECT_THAT(live_->log(), ContainsRegex(family() + ": somebody keeps changing our rules"));
     fmt::print("  {} writes in {} s: {} repairs\n", writes, kInsists.count(), most_repairs);
     // It is repaired in the end, when the pause is over.
     EXPECT_TRUE(wait_until(std::chrono::seconds(30), [&] { return is_as_before(); }));

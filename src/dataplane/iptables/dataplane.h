@@ -44,7 +44,9 @@ class IptablesDataplane final : public Dataplane {
     [[nodiscard]] std::vector<SetAside> set_aside() const override;
 
     [[nodiscard]] net::Family family() const { return family_; }
-    [[nodiscard]] std::string_view variant() const override { return variant_name(kernel_variant()); }
+    [[nodiscard]] std::string_view variant_name() const override {
+        return kernel::iptables::variant_name(kernel_variant());
+    }
     [[nodiscard]] kernel::iptables::Variant kernel_variant() const { return host_.iptables->variant(); }
     [[nodiscard]] const CanaryCount& canaries() const { return canaries_; }
 
