@@ -174,13 +174,14 @@ TEST_F(Settings, VariantsBelongToModesThatHaveThem) {
 }
 
 TEST_F(Settings, ModesThatAreNotThereYetSaySo) {
-    for (const char* mode : {"iptables", "ipvs", "ebpf", "userspace"}) {
+    for (const char* mode : {"ipvs", "ebpf", "userspace"}) {
         const auto plan = plan_proxy(settings({std::string("--proxy-mode=") + mode}));
         ASSERT_FALSE(plan) << mode;
         EXPECT_THAT(plan.error().message, StartsWith(std::string("mode ") + mode + " does not exist yet in ghostip"));
         EXPECT_THAT(plan.error().message, HasSubstr("--proxy-mode nftables"));
     }
-    EXPECT_TRUE(plan_proxy(settings({"--proxy-mode=nftables"})));
+    for (const char* mode : {"nftables", "iptables"})
+        EXPECT_TRUE(plan_proxy(settings({std::string("--proxy-mode=") + mode}))) << mode;
 }
 
 TEST_F(Settings, ThatMakeNoSenseAreRefused) {
@@ -230,9 +231,9 @@ TEST_F(Settings, EndTheProgramAsKubeProxyDoes) {
     got = kube({"--metrics-port=0"});
     EXPECT_EQ(got.code, kFailed);
     EXPECT_THAT(got.err, HasSubstr("failed validate: KubeProxyConfiguration.MetricsBindAddress: Invalid value"));
-    got = kube({});
+    got = kube({"--proxy-mode=ipvs"});
     EXPECT_EQ(got.code, kFailed);
-    EXPECT_THAT(got.err, HasSubstr("\"Error running ProxyServer\" err=\"mode iptables does not exist yet"));
+    EXPECT_THAT(got.err, HasSubstr("\"Error running ProxyServer\" err=\"mode ipvs does not exist yet"));
 }
 
 TEST_F(Settings, EndTheProgramAsGhostipDoes) {

@@ -49,6 +49,7 @@ class Comparison {
     // What is to be written, in this order. Empty: nothing.
     [[nodiscard]] std::string frame_text() const;             // the node's own chains and jumps
     [[nodiscard]] RuleCounts frame_rules() const;             // in it, without jumps
+    [[nodiscard]] std::vector<std::size_t> lacking() const;   // units that lack something
     [[nodiscard]] Edit edit_of(std::size_t unit) const;       // what a unit lacks
     [[nodiscard]] std::vector<Edit> removals() const;         // rules and chains that nobody expects, each on its own
     [[nodiscard]] std::string place_text(Place place) const;  // a shared chain written anew as a whole

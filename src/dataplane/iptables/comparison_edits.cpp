@@ -51,6 +51,15 @@ bool Comparison::tail_is_right() const {
     return tail_is_last_ && std::all_of(tail_.begin(), tail_.end(), [](const auto& tail) { return tail.found; });
 }
 
+std::vector<std::size_t> Comparison::lacking() const {
+    std::set<std::size_t> units;
+    for (const auto& chain : chains_)
+        if (chain.state != State::kSame) units.insert(chain.unit);
+    for (const auto& rule : rules_)
+        if (!rule.found) units.insert(rule.unit);
+    return {units.begin(), units.end()};
+}
+
 Edit Comparison::edit_of(std::size_t unit) const {
     Edit edit;
     if (kept_.contains(unit)) return edit;

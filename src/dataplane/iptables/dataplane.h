@@ -35,7 +35,7 @@ class IptablesDataplane final : public Dataplane {
         std::unique_ptr<kernel::sysctl::Sysctl> sysctl;
         std::unique_ptr<kernel::nfacct::Nfacct> counters;  // null: the kernel has none
     };
-    IptablesDataplane(Host host, const Limits& limits = {});
+    explicit IptablesDataplane(Host host, const Limits& limits = {});
 
     [[nodiscard]] Result<Outcome> reconcile(const plan::Plan& plan) override;
     [[nodiscard]] Result<Outcome> apply(const plan::Delta& delta) override;
@@ -92,8 +92,8 @@ class IptablesDataplane final : public Dataplane {
     void open_loopback(const plan::NodeRules& node);
 
     [[nodiscard]] Result<void> settle(const plan::Plan& plan, Outcome& outcome);
-    [[nodiscard]] Result<void> write_missing(const Comparison& comparison, std::size_t units, Mismatch mismatch,
-                                             Refusals& refusals, Outcome& outcome);
+    [[nodiscard]] Result<void> write_missing(const Comparison& comparison, Mismatch mismatch, Refusals& refusals,
+                                             Outcome& outcome);
     [[nodiscard]] Result<void> remove_foreign(const Comparison& comparison, Mismatch mismatch, Outcome& outcome);
     void remember(const plan::Plan& plan, Comparison& comparison, const Refusals& refusals, Outcome& outcome);
 

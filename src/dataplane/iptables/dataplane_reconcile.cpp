@@ -69,7 +69,7 @@ Result<void> IptablesDataplane::settle(const plan::Plan& plan, Outcome& outcome)
         }
         const auto mismatch = look < kAttempts ? Mismatch::kError : Mismatch::kSetAside;
         const std::size_t refused = refusals.size();
-        auto result = write_missing(comparison, service_ports.size(), mismatch, refusals, outcome);
+        auto result = write_missing(comparison, mismatch, refusals, outcome);
         const bool again = refusals.size() != refused;
         if (result && !again) result = remove_foreign(comparison, mismatch, outcome);
         if (!result && (result.error().code != ENOENT || look >= kAttempts)) return result.error();
@@ -80,8 +80,8 @@ Result<void> IptablesDataplane::settle(const plan::Plan& plan, Outcome& outcome)
     return Error{"others change the rules of iptables faster than they can be put right", EBUSY};
 }
 
-Result<void> IptablesDataplane::write_missing(const Comparison& comparison, std::size_t units, Mismatch mismatch,
-                                              Refusals& refusals, Outcome& outcome) {
+Result<void> IptablesDataplane::write_missing(const Comparison& comparison, Mismatch mismatch, Refusals& refusals,
+                                              Outcome& outcome) {
     if (const std::string frame = comparison.frame_text(); !frame.empty()) {
         const auto start = std::chrono::steady_clock::now();
         ASSIGN_OR_RETURN(const auto refused, restore_patiently(*host_.iptables, limits_, frame));
@@ -95,10 +95,11 @@ Result<void> IptablesDataplane::write_missing(const Comparison& comparison, std:
         written_.filter += static_cast<std::int64_t>(counts.filter);
     }
     Writer writer(*host_.iptables, limits_, mismatch, outcome, written_);
+    const auto lacking = comparison.lacking();
     return writer.write(
-        units, [&](std::size_t unit) { return comparison.edit_of(unit); },
-        [&](std::size_t unit, const Refusal* refusal) {
-            if (refusal != nullptr) refusals[unit] = refusal->reason;
+        lacking.size(), [&](std::size_t item) { return comparison.edit_of(lacking[item]); },
+        [&](std::size_t item, const Refusal* refusal) {
+            if (refusal != nullptr) refusals[lacking[item]] = refusal->reason;
         });
 }
 

@@ -68,7 +68,8 @@ const std::vector<Row>& rows() {
                  .end();
          },
          "-A SEP -p sctp -m recent --set --name SEP -m sctp -j DNAT --to-destination [fd00:1::2:0:0:5]:8080\n",
-         "-A SEP -p sctp -m recent --set --name SEP --mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff --rsource -m sctp -j "
+         "-A SEP -p sctp -m recent --set --name SEP --mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff --rsource -m sctp "
+         "-j "
          "DNAT --to-destination [fd00:1::2:0:0:5]:8080\n"},
         {"marks", kV4,
          [](RuleText& rule) {
