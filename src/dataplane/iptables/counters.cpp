@@ -16,4 +16,10 @@ Result<Counters> read_counters() {
     return read_counters(*counters);
 }
 
+std::vector<PacketCount> packet_counts() {
+    const auto counters = read_counters();
+    if (!counters) return {};
+    return {{kInvalidDropped, counters->invalid_dropped}, {kLoopbackNodePorts, counters->loopback_node_ports}};
+}
+
 }  // namespace ghostip::dataplane::iptables

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "base/result.h"
+#include "dataplane/dataplane.h"
 #include "kernel/nfacct/nfacct.h"
 
 namespace ghostip::dataplane::iptables {
@@ -17,5 +19,8 @@ struct Counters {
 [[nodiscard]] Result<Counters> read_counters(kernel::nfacct::Nfacct& counters);
 // In the network namespace of the calling thread.
 [[nodiscard]] Result<Counters> read_counters();
+
+// Mode::packet_counts: by their names in the kernel; none where they cannot be read.
+[[nodiscard]] std::vector<PacketCount> packet_counts();
 
 }  // namespace ghostip::dataplane::iptables
