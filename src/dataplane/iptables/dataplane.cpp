@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "dataplane/iptables/cleanup.h"
+#include "dataplane/iptables/counters.h"
 #include "dataplane/iptables/desired.h"
 #include "dataplane/iptables/render.h"
 #include "dataplane/iptables/sighting.h"
@@ -259,6 +260,7 @@ const Mode& mode() {
         .render = render,
         .sight = sight,
         .cleanup = cleanup,
+        .packet_counts = packet_counts,
     };
     return instance;
 }
