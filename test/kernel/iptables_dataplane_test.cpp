@@ -30,10 +30,10 @@ struct Place {
     Variant variant;
     Family family;
 };
-constexpr std::array<Place, 4> kPlaces4{{{Variant::kNft, Family::kIpv4},
-                                         {Variant::kNft, Family::kIpv6},
-                                         {Variant::kLegacy, Family::kIpv4},
-                                         {Variant::kLegacy, Family::kIpv6}}};
+constexpr std::array<Place, 4> kEveryPlace{{{Variant::kNft, Family::kIpv4},
+                                            {Variant::kNft, Family::kIpv6},
+                                            {Variant::kLegacy, Family::kIpv4},
+                                            {Variant::kLegacy, Family::kIpv6}}};
 
 Namespace make_namespace() {
     auto space = Namespace::create();
@@ -91,7 +91,7 @@ Settings settings_of(const Lines& lines) {
 }
 
 TEST(IptablesDataplaneOnLinux, HoldsWhatTheTwinHolds) {
-    for (const auto& place : kPlaces4) {
+    for (const auto& place : kEveryPlace) {
         SCOPED_TRACE(fmt::format("{} {}", variant_name(place.variant), net::family_name(place.family)));
         for (std::uint32_t seed = 0; seed < 3; ++seed) {
             const auto space = make_namespace();
@@ -159,7 +159,7 @@ TEST(IptablesDataplaneOnLinux, HoldsWhatTheTwinHolds) {
 
 // Rules that Kubernetes' own proxy would have given, and drift of several kinds.
 TEST(IptablesDataplaneOnLinux, RepairsDrift) {
-    for (const auto& place : kPlaces4) {
+    for (const auto& place : kEveryPlace) {
         SCOPED_TRACE(fmt::format("{} {}", variant_name(place.variant), net::family_name(place.family)));
         const auto space = make_namespace();
         const auto inside = space.enter();

@@ -16,8 +16,6 @@ namespace {
 
 using namespace testing;
 using namespace std::chrono_literals;
-using ::testing::IsEmpty;
-using ::testing::SizeIs;
 
 // A watch of one family whose canaries are made by hand.
 struct Watched {

@@ -13,7 +13,6 @@ using namespace testing;
 using namespace plan::testing;
 using net::Family;
 using net::Protocol;
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;

@@ -154,7 +154,7 @@ class PacketWalk {
         return maybe ? Fits::kMaybe : Fits::kYes;
     }
 
-    static plan::AddressPort parse_end(std::string text) {
+    static plan::AddressPort parse_end(const std::string& text) {
         const auto colon = text.rfind(':');
         std::string address = text.substr(0, colon);
         if (address.starts_with('[')) address = address.substr(1, address.size() - 2);
