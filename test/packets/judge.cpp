@@ -67,9 +67,28 @@ std::string disagreement(const testnet::Topology& topology, const Probe& probe, 
     return "?";
 }
 
-std::string Stickiness::note(const Probe& probe, const plan::Journey& journey, const Outcome& outcome) {
+Memory memory_of(const std::string& mode) {
+    return mode.starts_with("iptables") ? Memory::kByEndpoint : Memory::kByDestination;
+}
+
+// The first endpoint in the pool's order that knows the client takes it, so it is enough to be one of those.
+std::string Stickiness::note_by_endpoint(const Probe& probe, const plan::Journey& journey, const Outcome& outcome,
+                                         When when) {
+    auto& known = known_at_[{probe.source, journey.service_port->name}];
+    const plan::AddressPort now{outcome.endpoint, outcome.endpoint_port};
+    const bool somebody_knows = std::any_of(journey.pool.begin(), journey.pool.end(), [&](const auto& endpoint) {
+        return known.contains({endpoint.address, endpoint.port});
+    });
+    const bool stuck = known.contains(now);
+    known.insert(now);
+    if (!somebody_knows || stuck || when == When::kTogether) return "";
+    return "did not stick to an endpoint that knows it";
+}
+
+std::string Stickiness::note(const Probe& probe, const plan::Journey& journey, const Outcome& outcome, When when) {
     if (journey.verdict != plan::Verdict::kBalanced || journey.service_port->affinity_seconds == 0) return "";
     if (endpoint_met(journey, outcome) == nullptr) return "";
+    if (memory_ == Memory::kByEndpoint) return note_by_endpoint(probe, journey, outcome, when);
     const Key key{probe.source, probe.destination, probe.protocol, probe.port};
     const Stuck now{probe,
                     journey.service_port->name,
@@ -84,7 +103,17 @@ std::string Stickiness::note(const Probe& probe, const plan::Journey& journey, c
     return complaint;
 }
 
-void Stickiness::forget_unless_kept(const plan::Explainer& explainer) {
+void Stickiness::forget_unless_kept(const plan::Explainer& explainer, const plan::Plan& plan) {
+    for (auto& [client, known] : known_at_) {
+        const auto found = plan.service_ports.find(client.second);
+        const bool sticks = found != plan.service_ports.end() && found->second->affinity_seconds != 0;
+        const auto pool = sticks ? plan::reachable(found->second->cluster, found->second->local) : plan::Pool();
+        std::erase_if(known, [&](const auto& one) {
+            return std::none_of(pool.begin(), pool.end(), [&](const auto& endpoint) {
+                return endpoint.address == one.address && endpoint.port == one.port;
+            });
+        });
+    }
     std::erase_if(stuck_, [&](const auto& entry) {
         const Stuck& stuck = entry.second;
         const auto journey = explainer.explain(flow_of(stuck.probe));

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <tuple>
+#include <utility>
 
 #include "plan/explain.h"
 #include "support/probe.h"
@@ -18,17 +20,34 @@ namespace ghostip::packets {
 [[nodiscard]] std::string disagreement(const testnet::Topology& topology, const testnet::Probe& probe,
                                        const plan::Journey& journey, const testnet::Outcome& outcome);
 
-// Which endpoint each client sticks to, by what it dialled.
+// How a mode remembers who sticks to whom.
+enum class Memory {
+    kByDestination,  // one endpoint for each client and destination
+    kByEndpoint,     // each endpoint knows its clients, whatever they dialled; a client may be known at several
+};
+[[nodiscard]] Memory memory_of(const std::string& mode);
+
+// Where each client has been, and must go again.
 class Stickiness {
   public:
-    // Takes note of where the connection went; the complaint if it should have gone where the last one went.
+    explicit Stickiness(Memory memory) : memory_(memory) {}
+
+    // Whether connections before this one were over when it began.
+    enum class When { kInTurn, kTogether };
+    // Takes note of where the connection went; the complaint if it should have gone where an earlier one went.
     [[nodiscard]] std::string note(const testnet::Probe& probe, const plan::Journey& journey,
-                                   const testnet::Outcome& outcome);
+                                   const testnet::Outcome& outcome, When when = When::kInTurn);
     // The plan changed: forget what the new plan gives no right to remember.
-    void forget_unless_kept(const plan::Explainer& explainer);
-    void clear() { stuck_.clear(); }
+    void forget_unless_kept(const plan::Explainer& explainer, const plan::Plan& plan);
+    void clear() {
+        stuck_.clear();
+        known_at_.clear();
+    }
 
   private:
+    [[nodiscard]] std::string note_by_endpoint(const testnet::Probe& probe, const plan::Journey& journey,
+                                               const testnet::Outcome& outcome, When when);
+
     struct Stuck {
         testnet::Probe probe;
         plan::ServicePortName service_port;
@@ -38,7 +57,10 @@ class Stickiness {
         std::uint16_t port;
     };
     using Key = std::tuple<net::IpAddress, net::IpAddress, net::Protocol, std::uint16_t>;
+    const Memory memory_;
     std::map<Key, Stuck> stuck_;
+    // By client and service port.
+    std::map<std::pair<net::IpAddress, plan::ServicePortName>, std::set<plan::AddressPort>> known_at_;
 };
 
 }  // namespace ghostip::packets

@@ -61,7 +61,8 @@ class Comparison {
         : options_(options),
           topology_(topology),
           engine_(engine),
-          deadline_(Clock::now() + std::chrono::seconds(options.seconds)) {}
+          deadline_(Clock::now() + std::chrono::seconds(options.seconds)),
+          stickiness_(memory_of(options.mode)) {}
 
     // Runs worlds until the limits are reached or one disagrees; true if none did.
     Result<bool> run() {
@@ -98,7 +99,7 @@ class Comparison {
                 return report(number, "not programmed: " + done.error().message);
             ++(by == NodeUnderTest::By::kReconcile ? tally_.replaced : tally_.deltas);
             RETURN_IF_ERROR(testnet::flush_conntrack(topology_.node()));
-            stickiness_.forget_unless_kept(node.explainer());
+            stickiness_.forget_unless_kept(node.explainer(), node.plan());
             if (options_.forget_on_replace && by == NodeUnderTest::By::kReconcile) stickiness_.clear();
             ASSIGN_OR_RETURN(const bool agreed, try_flows(number, maker, now, node));
             if (!agreed) return false;
@@ -131,13 +132,16 @@ class Comparison {
         }
         ASSIGN_OR_RETURN(auto outcomes, engine_.run(together));
         ASSIGN_OR_RETURN(const auto rest, engine_.run_in_turn(in_turn));
+        const std::size_t first_in_turn = outcomes.size();
         outcomes.insert(outcomes.end(), rest.begin(), rest.end());
         together.insert(together.end(), in_turn.begin(), in_turn.end());
         for (std::size_t i = 0; i < together.size(); ++i) {
             ++tally_.flows;
             const auto journey = node.explain(together[i]);
             auto wrong = disagreement(topology_, together[i], journey, outcomes[i]);
-            if (wrong.empty()) wrong = stickiness_.note(together[i], journey, outcomes[i]);
+            if (wrong.empty())
+                wrong = stickiness_.note(together[i], journey, outcomes[i],
+                                         i < first_in_turn ? Stickiness::When::kTogether : Stickiness::When::kInTurn);
             if (wrong.empty()) continue;
             history_.probe = together[i];
             return report(number, fmt::format("{}\n    plan:    {}\n    packets: {} -- {}", together[i].text(),

@@ -119,7 +119,7 @@ std::string Replayer::complaint(const History& history) const {
     auto opened = NodeUnderTest::open(topology_, mode_, history.world.family, history.world.settings);
     if (!opened) return "open: " + opened.error().message;
     auto& node = **opened;
-    Stickiness stickiness;
+    Stickiness stickiness(memory_of(mode_));
     if (const auto done = node.change(all_of(history.world.objects), NodeUnderTest::By::kReconcile); !done)
         return "not programmed: " + done.error().message;
     std::string wrong = try_probe(node, history.probe, stickiness);
@@ -129,7 +129,7 @@ std::string Replayer::complaint(const History& history) const {
             if (const auto done = node.restart(); !done) return "not opened again: " + done.error().message;
         if (const auto done = node.change(step.changes, step.by); !done)
             return "not programmed: " + done.error().message;
-        stickiness.forget_unless_kept(node.explainer());
+        stickiness.forget_unless_kept(node.explainer(), node.plan());
         wrong = try_probe(node, history.probe, stickiness);
     }
     return wrong;

@@ -30,26 +30,33 @@ kernel_tests() {
     for name in netlink watch conntrack route route_localnet; do ask "$bin/${name}_test"; done
 }
 packet_cases() {
-    ask "$bin/packet_cases" --binary "$bin/ghostip" --mode nftables --cases "$cases" "$@"
+    local mode=$1
+    shift
+    ask "$bin/packet_cases" --binary "$bin/ghostip" --mode "$mode" --cases "$cases" "$@"
 }
 
 # The kernel tests come first, while hardly a module is loaded: it has to load what ghostip needs.
 case $share in
     short)
         kernel_tests
-        packet_cases --every 9 --from "$from"
-        packet_cases --every 11 --from "$from" --live
+        packet_cases nftables --every 9 --from "$from"
+        packet_cases nftables --every 11 --from "$from" --live
+        packet_cases iptables-nft --every 29 --from "$from"
+        packet_cases iptables-legacy --every 29 --from "$((from + 5))"
         ask "$bin/plan_against_packets" --mode nftables --flows 1500 --seconds 60 --seed "$((from + 1))"
+        ask "$bin/plan_against_packets" --mode iptables-nft --flows 500 --seconds 40 --seed "$((from + 1))"
         ;;
     full)
         kernel_tests
-        packet_cases
-        packet_cases --live
+        for mode in nftables iptables-nft iptables-legacy; do packet_cases "$mode"; done
+        packet_cases nftables --live
         ask "$bin/testnet_test"
         ask "$bin/marks_test"
         ask "$bin/spread_test"
         ask "$bin/listing_test"
-        ask "$bin/plan_against_packets" --mode nftables --flows 3000 --seconds 300
+        for mode in nftables iptables-nft iptables-legacy; do
+            ask "$bin/plan_against_packets" --mode "$mode" --flows 3000 --seconds 300
+        done
         ;;
     *)
         echo "suite: SHARE is short or full" >&2
