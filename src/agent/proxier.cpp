@@ -10,6 +10,15 @@
 namespace ghostip::agent {
 namespace {
 
+// How many times longer than a look took nobody looks again.
+constexpr int kLookShare = 50;
+
+// Programs tell nobody what they write: where a mode runs them, only its own looking finds a rule that is gone.
+std::chrono::milliseconds first_check_interval(const ProxierConfig& config) {
+    return config.calls == dataplane::Calls::kQuick ? config.full_check_interval
+                                                    : std::min(config.blind_check_interval, config.full_check_interval);
+}
+
 std::shared_ptr<ServiceCounters> open_counters(net::Family family, const dataplane::Dataplane& dataplane,
                                                Metrics& metrics) {
     auto read = dataplane.count_reader();
@@ -38,7 +47,7 @@ Proxier::Proxier(net::Family family, const ProxierConfig& config, std::unique_pt
       latency_(family, config_.wall_clock()),
       reconcile_at_(Time::min()),
       guard_(family, config_.drift),
-      check_interval_(config_.full_check_interval),
+      check_interval_(first_check_interval(config_)),
       check_at_(Time::max()),
       programmer_(std::move(dataplane), config_.calls, answers_.call) {
     health_.updated(family_);
@@ -142,6 +151,7 @@ void Proxier::tick(Time now) {
 
 void Proxier::look() {
     looking_ = true;
+    looking_since_ = std::chrono::steady_clock::now();
     background_.run([look = dataplane().look(applied_plan()), answer = answers_.sight, family = family_] {
         answer(family, look());
     });
@@ -149,7 +159,8 @@ void Proxier::look() {
 
 void Proxier::take_sight(Result<Sight> sight, Time now) {
     looking_ = false;
-    check_at_ = now + check_interval_;
+    const auto took = std::chrono::steady_clock::now() - looking_since_;
+    check_at_ = now + std::max<Time::duration>(check_interval_, kLookShare * took);
     if (!sight) {
         log::warning("{}: {}; rules in place stay; looked at again in {} s", net::family_name(family_),
                      sight.error().message, std::chrono::duration_cast<std::chrono::seconds>(check_interval_).count());

@@ -197,6 +197,7 @@ class Proxier {
     std::chrono::milliseconds check_interval_;
     Time check_at_;
     bool looking_ = false;                      // the background is at it
+    Time looking_since_{};                      // when it began
     std::map<std::string, std::string> aside_;  // what was told: object, reason
     std::uint32_t transactions_ = 0;
     std::uint64_t flows_counted_ = 0;

@@ -103,6 +103,9 @@ std::string steps_text(const Journey& journey, const plan::NodeRules& node, cons
             text += fmt::format("           source: {} -> {}, if {} is chosen (it would talk to itself)\n",
                                 flow.source.text(), masqueraded_source(node),
                                 net::host_port(endpoint.address, endpoint.port));
+    for (const auto& endpoint : journey.refused)
+        text += fmt::format("           REFUSED if {} is chosen: that is a destination which is refused itself\n",
+                            net::host_port(endpoint.address, endpoint.port));
     text +=
         "4 route    by this node's routes to the endpoint; answers come back the same way and are translated back\n";
     return text;

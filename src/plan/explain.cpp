@@ -101,6 +101,22 @@ void Explainer::explain_closed_node_port(Journey& journey) const {
     journey.reason = treatment.action == Action::kReject ? Reason::kNoEndpoints : Reason::kNoLocalEndpoints;
 }
 
+// What is refused is asked where the packet is delivered or forwarded; for cluster IPs and source ranges, also where it
+// leaves the node.
+bool Explainer::refuses_translated(const Flow& flow, const Endpoint& endpoint) const {
+    if (!profile_.refuses_after_translation) return false;
+    const auto refuses = [&](const DestinationKey& key) {
+        const auto found = owners_.find(key);
+        if (found == owners_.end()) return false;
+        const Destination& destination = *found->second.destination;
+        if (!destination.allowed_sources.empty()) return true;
+        if (destination.treatment(SourceClass::kOutside).action == Action::kBalance) return false;
+        return destination.kind == DestinationKind::kClusterIp || !is_local(flow.source) || is_local(endpoint.address);
+    };
+    return refuses({false, endpoint.address, flow.protocol, endpoint.port}) ||
+           (is_local(endpoint.address) && refuses({true, net::IpAddress(plan_.family), flow.protocol, endpoint.port}));
+}
+
 Journey Explainer::explain(const Flow& flow) const {
     Journey journey;
     journey.flow = flow;
@@ -145,6 +161,8 @@ Journey Explainer::explain(const Flow& flow) const {
             journey.reason = Reason::kEndpoints;
             journey.pool = owned->service_port->pool(treatment.pool);
             journey.masquerade = treatment.masquerade;
+            for (const auto& endpoint : journey.pool)
+                if (refuses_translated(flow, endpoint)) journey.refused.push_back(endpoint);
             for (const auto& endpoint : journey.pool)
                 if (endpoint.address == flow.source &&
                     plan_.hairpins.contains({endpoint.address, flow.protocol, endpoint.port}))

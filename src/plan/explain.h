@@ -53,8 +53,10 @@ struct Journey {
     std::optional<Destination> destination;
     ServicePortPlanPtr service_port;
     PoolScope scope = PoolScope::kCluster;
-    Pool pool;                       // when balanced: each is as likely as any other
-    bool masquerade = false;         // when balanced: for whichever endpoint is chosen, but see masquerades_for()
+    Pool pool;                // when balanced: each is as likely as any other
+    bool masquerade = false;  // when balanced: for whichever endpoint is chosen, but see masquerades_for()
+    // Endpoints of `pool` that are never reached: translated, the packet is addressed to a destination that is refused.
+    std::vector<Endpoint> refused;
     std::vector<Endpoint> hairpins;  // endpoints of `pool` that are the source itself: masqueraded in any case
 
     [[nodiscard]] bool masquerades_for(const Endpoint& endpoint) const;
@@ -76,6 +78,7 @@ class Explainer {
     [[nodiscard]] bool accepts_node_ports(const net::IpAddress& address) const;
     void explain_unowned(Journey& journey) const;
     void explain_closed_node_port(Journey& journey) const;
+    [[nodiscard]] bool refuses_translated(const Flow& flow, const Endpoint& endpoint) const;
     [[nodiscard]] bool is_local(const net::IpAddress& address) const;
 
     const Plan& plan_;

@@ -413,5 +413,29 @@ TEST(Explain, RefusalsInIptables) {
     }
 }
 
+// An endpoint whose address and port is another Service's external IP without endpoints: iptables refuses what was
+// translated to it.
+TEST(Explain, TranslatedToARefusedDestination) {
+    for (const auto* profile : {&iptables_profile(), &nftables_profile()}) {
+        NodePlanner planner(Family::kIpv4, node_settings(), *profile);
+        auto empty = service("empty", "172.30.0.1", {service_port("p", 80)});
+        empty.external_ips = {ip("192.168.0.2"), ip("10.181.0.9")};
+        static_cast<void>(planner.apply(
+            {put(empty), put(service("svc", "172.30.0.2", {service_port("p", 80)})),
+             put(slice("svc", "svc", {slice_port("p", 80)}, {{"192.168.0.2"}, {"10.181.0.9"}, {"10.181.0.8"}}))}));
+        const Plan plan = planner.plan();
+        const Explainer explainer(plan, *profile);
+        const auto refused = [&](std::string_view from) {
+            return texts(explainer.explain({ip(from), ip("172.30.0.2"), Protocol::kTcp, 80, ""}).refused);
+        };
+        if (profile == &nftables_profile()) {
+            EXPECT_THAT(refused(kPod), IsEmpty());
+            continue;
+        }
+        EXPECT_THAT(refused(kPod), ElementsAre("10.181.0.9:80", "192.168.0.2:80"));
+        EXPECT_THAT(refused(kThisNode), ElementsAre("192.168.0.2:80")) << "what the node sends elsewhere is let go";
+    }
+}
+
 }  // namespace
 }  // namespace ghostip::plan

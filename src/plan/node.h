@@ -21,6 +21,7 @@ struct ModeProfile {
     bool node_ports_on_primary_only;         // default of nodePortAddresses: primary (else all addresses)
     bool loopback_node_ports;                // 127.0.0.0/8 may accept node ports (IPv4)
     bool refuses_on_every_local_address;     // a node port without endpoints, also where node ports are not accepted
+    bool refuses_after_translation;          // also what was translated to an address that is itself refused
     bool refuses_own_traffic;                // the node's own, to external addresses without endpoints
     bool rejects_unknown_cluster_ip_ports;   // a cluster IP on a port that no service port owns
     bool drops_unallocated_cluster_ips;      // an address of a ServiceCIDR that no Service owns

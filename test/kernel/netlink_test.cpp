@@ -608,7 +608,7 @@ TEST(Netlink, AnOlderTableBecomesANewOne) {
             const auto outcome = dataplane.reconcile(plan);
             ASSERT_TRUE(outcome) << c.name << ": " << outcome.error().message;
             if (c.at_once) {
-                EXPECT_EQ(outcome->transactions, 1U) << c.name;
+                EXPECT_EQ(outcome->transactions, 3U) << c.name;
             }
             auto got = lines(with_sorted_elements(place.listing()));
             auto want = wanted;

@@ -40,6 +40,7 @@ const std::vector<const plan::ModeProfile*>& profiles() {
                                               .node_ports_on_primary_only = true,
                                               .loopback_node_ports = true,
                                               .refuses_on_every_local_address = true,
+                                              .refuses_after_translation = true,
                                               .refuses_own_traffic = true,
                                               .rejects_unknown_cluster_ip_ports = false,
                                               .drops_unallocated_cluster_ips = true,

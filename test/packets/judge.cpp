@@ -25,9 +25,14 @@ const plan::Endpoint* endpoint_met(const plan::Journey& journey, const Outcome& 
 
 std::string disagreement_when_balanced(const testnet::Topology& topology, const Probe& probe,
                                        const plan::Journey& journey, const Outcome& outcome) {
-    if (outcome.seen != Seen::kAnswered) return "not balanced";
+    if (outcome.seen != Seen::kAnswered) {
+        const bool refused = outcome.seen == Seen::kRejected || (outcome.seen == Seen::kDropped && !outcome.arrived);
+        return refused && !journey.refused.empty() ? "" : "not balanced";
+    }
     const auto* met = endpoint_met(journey, outcome);
     if (met == nullptr) return "not an endpoint of the pool";
+    if (std::find(journey.refused.begin(), journey.refused.end(), *met) != journey.refused.end())
+        return "answered by an endpoint that is refused";
     // What is delivered to the node itself does not leave it: there is nothing to rewrite, and both is right.
     if (outcome.place == Place::kNode) return "";
     const bool masqueraded = journey.masquerades_for(*met);

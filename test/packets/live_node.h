@@ -54,7 +54,12 @@ class LiveNode {
     [[nodiscard]] const testnet::Namespace& node() const { return topology_->node(); }
     [[nodiscard]] net::IpAddress address(std::string_view ipv4) const;
 
-    // From its next start on the program runs in this mode (mode_text.h); until this is called, in its own best one.
+    // These besides, from its next start on.
+    void add_flags(const std::vector<std::string>& flags) {
+        more_flags_.insert(more_flags_.end(), flags.begin(), flags.end());
+    }
+    // From its next start on the program runs in this mode (mode_text.h); until this is called, in that of the
+    // environment variable GHOSTIP_TEST_MODE, or its own best one.
     void set_mode(std::string mode) { mode_ = std::move(mode); }
     // Puts a manifest there, whole; its IPv4 addresses become those of the family.
     void write(const std::string& file, const std::string& text) const;
@@ -81,7 +86,8 @@ class LiveNode {
 
     // `nft` on the node; what it printed.
     [[nodiscard]] Result<std::string> nft(const std::vector<std::string>& arguments, std::string_view input = {}) const;
-    // Counts the transactions of nf_tables on the node, whoever's they are.
+    // Another number after each change of rules: the count of transactions of nf_tables, whoever's they are, or of
+    // iptables-legacy a sum of its rules.
     [[nodiscard]] Result<std::uint32_t> generation() const;
     // Of our table or our chains, in a form in which equal rules are equal texts.
     [[nodiscard]] Result<std::string> listing() const;
