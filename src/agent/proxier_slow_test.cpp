@@ -120,7 +120,7 @@ TEST(SlowProxier, TheLoopGoesOn) {
     scene.end_call(kStart + 2s);
     EXPECT_TRUE(scene.proxier->in_sync());
     EXPECT_TRUE(scene.proxier->started());
-    EXPECT_EQ(scene.proxier->due(), kStart + 1h + 2s) << "the next look at everything";
+    EXPECT_EQ(scene.proxier->due(), kStart + 1min + 2s) << "the next look at everything";
     EXPECT_THAT(scene.calls(1), ElementsAre("reconcile ns/web:p=80"));
 }
 

@@ -140,7 +140,10 @@ std::string first_difference(std::string_view there, std::string_view wanted) {
             text += fmt::format("  {}: {}\n", what, line);
             ++shown;
         }
-    return text.empty() ? "  the same lines in another order\n" : text;
+    if (!text.empty()) return text;
+    const auto [at, other] = std::mismatch(mine.begin(), mine.end(), theirs.begin(), theirs.end());
+    return fmt::format("  the same lines in another order: {} before {}\n", at == mine.end() ? "" : *at,
+                       other == theirs.end() ? "" : *other);
 }
 
 std::string normal_save(const std::string& saved) {
@@ -159,7 +162,9 @@ std::string normal_save(const std::string& saved) {
     std::string text;
     for (auto& [chain, own] : rules) {
         text += chain + "\n";
-        if (kDispatch.contains(std::string_view(chain).substr(chain.find(' ') + 1))) std::sort(own.begin(), own.end());
+        // Jumps from built-in chains are checked by presence, as kube-proxy does.
+        const auto name = std::string_view(chain).substr(chain.find(' ') + 1);
+        if (kDispatch.contains(name) || !name.starts_with("KUBE-")) std::sort(own.begin(), own.end());
         for (const auto& rule : own) text += "  " + rule + "\n";
     }
     return text;
