@@ -32,6 +32,8 @@ kernel_tests() {
 packet_cases() {
     local mode=$1
     shift
+    # What asks for a table of iptables-legacy must find these; a host's own modprobe wants an index that is not made here.
+    [[ $mode != iptables-legacy ]] || { busybox modprobe ip_tables && busybox modprobe ip6_tables; }
     ask "$bin/packet_cases" --binary "$bin/ghostip" --mode "$mode" --cases "$cases" "$@"
 }
 
