@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -20,16 +21,19 @@ namespace ghostip::dataplane::iptables::testing {
 using kernel::iptables::MemoryIptables;
 using kernel::iptables::Variant;
 
-// Speaks to a twin that somebody else owns, so that two processes may have the same kernel.
+// Speaks to a twin that somebody else owns, so that two processes may have the same kernel. `words`: how this iptables
+// prints a saved line; empty: as it is.
 class Borrowed final : public kernel::iptables::Iptables {
   public:
-    explicit Borrowed(MemoryIptables& twin) : twin_(twin) {}
+    using Words = std::function<std::string(std::string_view saved)>;
+    explicit Borrowed(MemoryIptables& twin, Words words = nullptr) : twin_(twin), words_(std::move(words)) {}
     using Iptables::restore;
     [[nodiscard]] net::Family family() const override { return twin_.family(); }
     [[nodiscard]] Variant variant() const override { return twin_.variant(); }
     [[nodiscard]] kernel::iptables::Version version() const override { return twin_.version(); }
     [[nodiscard]] Result<void> save(std::string_view table, const kernel::iptables::LineSink& line) override {
-        return twin_.save(table, line);
+        if (!words_) return twin_.save(table, line);
+        return twin_.save(table, [&](std::string_view saved) { line(words_(saved)); });
     }
     [[nodiscard]] Result<kernel::iptables::Refused> restore(const kernel::iptables::TextSource& text) override {
         return twin_.restore(text);
@@ -40,6 +44,7 @@ class Borrowed final : public kernel::iptables::Iptables {
 
   private:
     MemoryIptables& twin_;
+    const Words words_;
 };
 
 inline constexpr const char* kRouteLocalnet = "/proc/sys/net/ipv4/conf/all/route_localnet";

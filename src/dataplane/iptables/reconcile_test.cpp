@@ -172,34 +172,16 @@ TEST(IptablesReconcile, KubeProxysRulesAreTakenOver) {
 }
 
 // An iptables of another version prints some things in other words: they mean the same.
-class OtherWords final : public kernel::iptables::Iptables {
-  public:
-    explicit OtherWords(MemoryIptables& twin) : twin_(twin) {}
-    [[nodiscard]] Family family() const override { return twin_.family(); }
-    [[nodiscard]] Variant variant() const override { return twin_.variant(); }
-    [[nodiscard]] kernel::iptables::Version version() const override { return twin_.version(); }
-    [[nodiscard]] Result<void> save(std::string_view table, const kernel::iptables::LineSink& line) override {
-        return twin_.save(table, [&](std::string_view saved) {
-            line(saved.starts_with("-A ") ? in_kube_proxys_words(std::string(saved)) : std::string(saved));
-        });
-    }
-    [[nodiscard]] Result<kernel::iptables::Refused> restore(const kernel::iptables::TextSource& text) override {
-        return twin_.restore(text);
-    }
-    [[nodiscard]] Result<bool> has_chain(std::string_view table, std::string_view chain) override {
-        return twin_.has_chain(table, chain);
-    }
-
-  private:
-    MemoryIptables& twin_;
-};
+std::string in_other_words(std::string_view saved) {
+    return saved.starts_with("-A ") ? in_kube_proxys_words(std::string(saved)) : std::string(saved);
+}
 
 TEST(IptablesReconcile, OtherWordsForTheSame) {
     const auto plan = plan_of(Family::kIpv4);
     MemoryIptables twin(Variant::kNft, Family::kIpv4);
     const auto host = [&] {
         IptablesDataplane::Host made;
-        made.iptables = std::make_unique<OtherWords>(twin);
+        made.iptables = std::make_unique<Borrowed>(twin, in_other_words);
         made.sysctl = std::make_unique<kernel::sysctl::MemorySysctl>(std::map<std::string, std::int64_t>{});
         return made;
     };
@@ -350,29 +332,11 @@ TEST(IptablesReconcile, ChainsThatOthersLeadTo) {
 }
 
 // A rule that nobody can delete by what it says makes its chain be written anew.
-class Unreadable final : public kernel::iptables::Iptables {
-  public:
-    explicit Unreadable(MemoryIptables& twin) : twin_(twin) {}
-    [[nodiscard]] Family family() const override { return twin_.family(); }
-    [[nodiscard]] Variant variant() const override { return twin_.variant(); }
-    [[nodiscard]] kernel::iptables::Version version() const override { return twin_.version(); }
-    [[nodiscard]] Result<void> save(std::string_view table, const kernel::iptables::LineSink& line) override {
-        return twin_.save(table, [&](std::string_view saved) {
-            const auto at = saved.find(" -s 10.9.9.9/32");
-            line(at == std::string_view::npos ? std::string(saved)
-                                              : std::string(saved.substr(0, at)) + " [unsupported revision]");
-        });
-    }
-    [[nodiscard]] Result<kernel::iptables::Refused> restore(const kernel::iptables::TextSource& text) override {
-        return twin_.restore(text);
-    }
-    [[nodiscard]] Result<bool> has_chain(std::string_view table, std::string_view chain) override {
-        return twin_.has_chain(table, chain);
-    }
-
-  private:
-    MemoryIptables& twin_;
-};
+std::string unreadable(std::string_view saved) {
+    const auto at = saved.find(" -s 10.9.9.9/32");
+    return at == std::string_view::npos ? std::string(saved)
+                                        : std::string(saved.substr(0, at)) + " [unsupported revision]";
+}
 
 TEST(IptablesReconcile, RulesThatCannotBeRead) {
     for (const auto variant : kBoth)
@@ -381,7 +345,7 @@ TEST(IptablesReconcile, RulesThatCannotBeRead) {
             const auto plan = plan_of(Family::kIpv4);
             MemoryIptables twin(variant, Family::kIpv4);
             IptablesDataplane::Host host;
-            host.iptables = std::make_unique<Unreadable>(twin);
+            host.iptables = std::make_unique<Borrowed>(twin, unreadable);
             host.sysctl = std::make_unique<kernel::sysctl::MemorySysctl>(std::map<std::string, std::int64_t>{});
             IptablesDataplane dataplane(std::move(host), impatient());
             ASSERT_TRUE(dataplane.reconcile(plan).has_value());
