@@ -67,6 +67,7 @@ class TimedKernel final : public kernel::nft::Kernel {
     }
     Result<std::optional<Contents>> contents(const Table& table) override { return kernel_->contents(table); }
     Result<bool> exists(const Table& table) override { return kernel_->exists(table); }
+    void wait_for_packets() override { kernel_->wait_for_packets(); }
     [[nodiscard]] std::uint32_t port_id() const override { return kernel_->port_id(); }
 
   private:

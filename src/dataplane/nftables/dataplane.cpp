@@ -102,9 +102,11 @@ Result<void> NftablesDataplane::write(const plan::Delta& delta, Start start, Out
     if (start == Start::kCold) writer.first({AddTable{}});
     if (state_.chains.empty() || delta.node_rules || !(classes == state_.classes)) {
         // In a transaction of its own: a packet goes on with the rules that it began with, but finds the elements of
-        // today, and those must not need rules that it does not have.
+        // today, and those must not need rules that it does not have. So the last one of these is waited for.
+        const bool had_rules = !state_.chains.empty();
         writer.first(stage_structure(node_at_first, classes));
         RETURN_IF_ERROR(writer.finish());
+        if (had_rules) kernel_->wait_for_packets();
     }
 
     RETURN_IF_ERROR(write_shared(delta, true, writer));

@@ -212,6 +212,7 @@ Result<void> NftablesDataplane::settle(const plan::Plan& plan, const Observed& o
     if (repair.only_grows && !repair.after.empty()) {
         RETURN_IF_ERROR(writer.finish());
         RETURN_IF_ERROR(write_structure(repair, outcome));
+        kernel_->wait_for_packets();
     }
     for (auto& [key, piece] : pieces) RETURN_IF_ERROR(writer.add(std::move(piece)));
     RETURN_IF_ERROR(writer.finish());
@@ -297,6 +298,8 @@ Result<void> NftablesDataplane::replace_at_once(const plan::Plan& plan, Outcome&
         const auto start = std::chrono::steady_clock::now();
         RETURN_IF_ERROR(kernel_->commit(*one));
         outcome.committed(start);
+        // Who came before these chains were there does not know of them, and needs what comes next to be whole.
+        kernel_->wait_for_packets();
     }
     RETURN_IF_ERROR(end_handover(outcome));
     state_ = State{plan.node, classes_of(plan), {}, {}, {}, {}, {}};

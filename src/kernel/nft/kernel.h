@@ -138,6 +138,9 @@ class Kernel {
     // Chains, rules and declarations; absent if there is no such table.
     [[nodiscard]] virtual Result<std::optional<Contents>> contents(const Table& table) = 0;
     [[nodiscard]] virtual Result<bool> exists(const Table& table) = 0;
+    // Returns when no packet is any more in rules that were replaced before: it takes a moment. A commit does not wait
+    // for them. Where the kernel cannot tell (nohz_full), returns at once.
+    virtual void wait_for_packets() {}
     // The netlink port id that the kernel stamps on notifications of what is committed here; 0 = there is none.
     [[nodiscard]] virtual std::uint32_t port_id() const { return 0; }
 };

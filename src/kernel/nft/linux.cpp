@@ -2,11 +2,14 @@
 
 #include <arpa/inet.h>
 #include <libmnl/libmnl.h>
+#include <linux/membarrier.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -401,5 +404,10 @@ Result<std::optional<std::uint32_t>> LinuxKernel::table_flags(const Table& table
     if (!result) return result.error().within(fmt::format("table {}", table.name));
     return flags;
 }
+
+// Packets are in rules as readers of RCU, and this barrier waits for those of all processors (Linux 4.3,
+// kernel/sched/membarrier.c). With one processor there is nothing to wait for: a packet is not interrupted by a
+// process.
+void LinuxKernel::wait_for_packets() { static_cast<void>(::syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0U, 0)); }
 
 }  // namespace ghostip::kernel::nft

@@ -27,6 +27,7 @@ class LinuxKernel final : public Kernel {
     [[nodiscard]] Result<bool> has_catch_all(const Table& table, const Set& set) override;
     [[nodiscard]] Result<std::optional<Contents>> contents(const Table& table) override;
     [[nodiscard]] Result<bool> exists(const Table& table) override;
+    void wait_for_packets() override;
     [[nodiscard]] std::uint32_t port_id() const override { return port_id_; }
 
   private:
