@@ -21,7 +21,9 @@ int render(const NodeFlags& flags) {
         fmt::print(stderr, "ghostip: {}\n", offline.error().message);
         return kFailed;
     }
-    for (const auto& plan : offline->plans) fmt::print("{}\n", offline->options.mode->render(plan));
+    // A comment for nft and for iptables-restore, which takes one family a text.
+    for (const auto& plan : offline->plans)
+        fmt::print("# {}\n{}\n", net::family_name(plan.family), offline->options.mode->render(plan));
     return offline->had_errors ? kFailed : kOk;
 }
 

@@ -31,6 +31,7 @@
 #include "bench/figures.h"
 #include "bench/measured_proxy.h"
 #include "bench/world.h"
+#include "kernel/nfacct/linux.h"
 #include "plan/planner.h"
 #include "source/manifests/manifest_set.h"
 
@@ -162,6 +163,17 @@ std::string one_service(const std::string& rules) {
     return text + "COMMIT\n";
 }
 
+// Rules that name a counter are refused while there is none.
+void make_counters(const testnet::Namespace& where, const std::string& rules) {
+    static constexpr std::string_view kOption = "--nfacct-name";
+    const auto inside = where.enter();
+    const auto counters = must(kernel::nfacct::LinuxNfacct::open());
+    for (auto at = rules.find(kOption); at != std::string::npos; at = rules.find(kOption, at)) {
+        at = rules.find_first_not_of(' ', at + kOption.size());
+        must(counters->create(rules.substr(at, rules.find_first_of(" \n", at) - at)));
+    }
+}
+
 // What iptables-restore itself needs.
 Limit measure_limit(const std::string& binary, const ModeName& name, const std::filesystem::path& manifest) {
     const auto where = must(testnet::Namespace::create());
@@ -173,6 +185,7 @@ Limit measure_limit(const std::string& binary, const ModeName& name, const std::
     const auto rendered = must(where.must_run(render));
     // Only IPv4's part: it comes first.
     const auto rules = rendered.substr(0, rendered.find("# IPv6"));
+    make_counters(where, rules);
     Limit limit;
     auto begin = Clock::now();
     const auto output =
