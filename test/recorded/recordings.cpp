@@ -34,11 +34,12 @@ Recording of_few(std::string name, Pods pods, std::vector<std::string> more, boo
 
 std::vector<Recording> all() {
     std::vector<Recording> list;
-    for (const auto* name : {"everything", "large", "few", "few-legacy"})
+    for (const auto* name : {"everything", "large", "few", "few-legacy", "stream"})
         list.push_back(of_few(name, Pods::kByRange, {}, true));
     list[0].objects = "everything.yaml";
     list[1].objects = "large.yaml";
-    list[0].nftables = list[2].nftables = true;
+    list[4].objects = "stream.yaml";
+    list[0].nftables = list[2].nftables = list[4].nftables = true;
     list.push_back(of_few("masquerade-all", Pods::kByRange, {"--masquerade-all"}, true));
     list.push_back(of_few("no-cluster-cidr", Pods::kOtherwise, {}, true));
     list.push_back(of_few("node-port-list", Pods::kByRange,

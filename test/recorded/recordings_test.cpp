@@ -106,7 +106,7 @@ TEST(Recordings, NftTakesThem) {
             EXPECT_NE(nftables_text(recording).value().find(*listing), std::string::npos) << *listing;
         }
     }
-    EXPECT_EQ(loaded_recordings, 2);
+    EXPECT_EQ(loaded_recordings, 3);
 }
 
 // The two variants wrote the same rules for the same objects, in another order where that means nothing.

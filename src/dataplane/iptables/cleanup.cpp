@@ -34,11 +34,16 @@ Result<void> clean_table(Iptables& iptables, std::string_view table) {
 
 }  // namespace
 
+// The chain that says whose the rules are goes last, and only with all others: while some are left, they are ours.
 Result<void> cleanup(Iptables& iptables) {
+    bool ours = false;
+    const std::string mark = fmt::format(":{} ", chains::kOwn);
+    RETURN_IF_ERROR(iptables.save(tables::kMangle, [&](std::string_view line) { ours |= line.starts_with(mark); }));
+    if (!ours) return {};
     Result<void> first;
-    for (const char* table : tables::kAll)
+    for (const char* table : {tables::kNat, tables::kFilter})
         if (auto cleaned = clean_table(iptables, table); !cleaned && first) first = std::move(cleaned);
-    return first;
+    return first ? clean_table(iptables, tables::kMangle) : first;
 }
 
 Result<void> cleanup() {

@@ -74,14 +74,30 @@ TEST(IptablesCleanup, KeepsWhatOthersLeadInto) {
     EXPECT_THAT(lines, Not(Contains(HasSubstr("KUBE-SVC-"))));
 }
 
+// The same chains without the one that says whose they are.
+TEST(IptablesCleanup, LeavesThoseOfKubeProxy) {
+    MemoryIptables twin(Variant::kNft, net::Family::kIpv4);
+    OnTwin place(twin);
+    ASSERT_TRUE(place.reconcile(some_plan()).has_value());
+    static_cast<void>(twin.restore("*mangle\n-X GHOSTIP-RULES\nCOMMIT\n"));
+    const auto before = all_lines(twin);
+    ASSERT_TRUE(cleanup(twin).has_value());
+    EXPECT_EQ(all_lines(twin), before);
+}
+
 TEST(IptablesCleanup, GoesOnAfterAnError) {
     MemoryIptables twin(Variant::kNft, net::Family::kIpv4);
     OnTwin place(twin);
     ASSERT_TRUE(place.reconcile(some_plan()).has_value());
     twin.fail_calls(1, EIO);
     EXPECT_FALSE(cleanup(twin).has_value());
-    EXPECT_THAT(twin.saved("nat"), Contains(HasSubstr("KUBE-SERVICES"))) << "the first table could not be read";
+    EXPECT_THAT(twin.saved("filter"), Contains(HasSubstr("KUBE-SERVICES"))) << "it could not be told whose they are";
+    twin.fail_calls(1, EIO, 1);
+    EXPECT_FALSE(cleanup(twin).has_value());
+    EXPECT_THAT(twin.saved("nat"), Contains(HasSubstr("KUBE-SERVICES")));
     EXPECT_THAT(twin.saved("filter"), Not(Contains(HasSubstr("KUBE-SERVICES"))));
+    EXPECT_TRUE(cleanup(twin).has_value()) << "what is left is still ours";
+    EXPECT_THAT(ours_in(twin), IsEmpty());
 }
 
 }  // namespace

@@ -50,6 +50,10 @@ Result<bool> MemoryIptables::has_chain(std::string_view table, std::string_view 
 
 Result<void> MemoryIptables::begin_call() {
     if (failures_ == 0) return {};
+    if (good_calls_ > 0) {
+        --good_calls_;
+        return {};
+    }
     --failures_;
     return errno_error(failure_code_, "run iptables");
 }
@@ -157,8 +161,9 @@ void MemoryIptables::hold_lock(std::uint64_t calls) {
     lock_held_ = calls;
 }
 
-void MemoryIptables::fail_calls(std::uint64_t calls, int code) {
+void MemoryIptables::fail_calls(std::uint64_t calls, int code, std::uint64_t good) {
     const std::lock_guard guard(mutex_);
+    good_calls_ = good;
     failures_ = calls;
     failure_code_ = code;
 }

@@ -33,8 +33,8 @@ class MemoryIptables final : public Iptables {
     void refuse_rules_with(std::string text);
     // The next calls of restore() and has_chain() find the lock held by another program, and do nothing.
     void hold_lock(std::uint64_t calls);
-    // The next calls of anything fail with this errno value, as when the program cannot be run.
-    void fail_calls(std::uint64_t calls, int code);
+    // After `good` calls of anything the next ones fail with this errno value, as when the program cannot be run.
+    void fail_calls(std::uint64_t calls, int code, std::uint64_t good = 0);
 
     // What somebody else does to a table behind the user's back.
     // `rule` is as it is saved: "-A CHAIN ...". False: there is none.
@@ -73,6 +73,7 @@ class MemoryIptables final : public Iptables {
     std::string refused_text_;
     std::uint64_t lock_held_ = 0;
     std::uint64_t failures_ = 0;
+    std::uint64_t good_calls_ = 0;  // before those
     int failure_code_ = 0;
     std::vector<std::string> texts_;
     std::uint64_t restores_ = 0;
