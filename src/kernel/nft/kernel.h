@@ -139,7 +139,7 @@ class Kernel {
     [[nodiscard]] virtual Result<std::optional<Contents>> contents(const Table& table) = 0;
     [[nodiscard]] virtual Result<bool> exists(const Table& table) = 0;
     // Returns when no packet is any more in rules that were replaced before: it takes a moment. A commit does not wait
-    // for them. Where the kernel cannot tell (nohz_full), returns at once.
+    // for them. Where the kernel cannot tell (nohz_full, one processor), after a time that is almost surely enough.
     virtual void wait_for_packets() {}
     // The netlink port id that the kernel stamps on notifications of what is committed here; 0 = there is none.
     [[nodiscard]] virtual std::uint32_t port_id() const { return 0; }

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 
 #include "kernel/netlink/attributes.h"
@@ -25,6 +26,7 @@ namespace {
 constexpr std::size_t kReceiveBytes = 1 << 16;
 constexpr int kReceiveBuffer = 4 << 20;  // a batch of many refused messages answers each
 constexpr int kInterruptedRetries = 3;
+constexpr std::chrono::milliseconds kWithoutBarrier(20);
 
 std::uint8_t nf_family(net::Family family) { return family == net::Family::kIpv4 ? NFPROTO_IPV4 : NFPROTO_IPV6; }
 
@@ -406,8 +408,11 @@ Result<std::optional<std::uint32_t>> LinuxKernel::table_flags(const Table& table
 }
 
 // Packets are in rules as readers of RCU, and this barrier waits for those of all processors (Linux 4.3,
-// kernel/sched/membarrier.c). With one processor there is nothing to wait for: a packet is not interrupted by a
-// process.
-void LinuxKernel::wait_for_packets() { static_cast<void>(::syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0U, 0)); }
+// kernel/sched/membarrier.c). It is refused where a processor is nohz_full, and does nothing where there is only one,
+// although a preemptible kernel may hold up a packet there too.
+void LinuxKernel::wait_for_packets() {
+    const bool waited = ::syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0U, 0) == 0;
+    if (!waited || one_processor_) std::this_thread::sleep_for(kWithoutBarrier);
+}
 
 }  // namespace ghostip::kernel::nft

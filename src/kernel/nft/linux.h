@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <thread>
 
 #include "base/fd.h"
 #include "kernel/nft/encode.h"
@@ -53,6 +54,7 @@ class LinuxKernel final : public Kernel {
 
     Fd socket_;
     std::uint32_t port_id_;
+    bool one_processor_ = std::thread::hardware_concurrency() == 1;  // asked for before privileges are dropped
     std::uint32_t sequence_ = 1;
     std::size_t send_buffer_ = 0;  // bytes that a message may have
     std::vector<std::uint8_t> receive_buffer_;
