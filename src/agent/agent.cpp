@@ -271,8 +271,11 @@ void Agent::follow_writes() {
         post([&](Inbox& inbox) { inbox.blind = alone.error(); });
         return;
     }
-    if (!*alone)
-        for (const auto& proxier : proxiers_) proxier->check_soon(Clock::now());
+    const auto now = Clock::now();
+    for (const auto& proxier : proxiers_) {
+        if (drift_watch_->tells_all()) proxier->sighted(now);
+        if (!*alone) proxier->check_soon(now);
+    }
     drift_thread_ = std::thread([this] { watch_drift(); });
 }
 

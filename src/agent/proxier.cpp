@@ -13,7 +13,8 @@ namespace {
 // How many times longer than a look took nobody looks again.
 constexpr int kLookShare = 50;
 
-// Programs tell nobody what they write: where a mode runs them, only its own looking finds a rule that is gone.
+// Of what programs write nobody may tell: where a mode runs them, its own looking has to find a rule that is gone,
+// until somebody says that he tells.
 std::chrono::milliseconds first_check_interval(const ProxierConfig& config) {
     return config.calls == dataplane::Calls::kQuick ? config.full_check_interval
                                                     : std::min(config.blind_check_interval, config.full_check_interval);
@@ -114,6 +115,11 @@ plan::Plan Proxier::applied_plan() const {
 }
 
 bool Proxier::in_sync() const { return !reconcile_at_ && waiting_delta_.empty() && !syncing(); }
+
+void Proxier::sighted(Time now) {
+    check_interval_ = config_.full_check_interval;
+    if (started_) check_at_ = now + check_interval_;
+}
 
 void Proxier::blind(Time now) {
     check_interval_ = std::min(config_.blind_check_interval, config_.full_check_interval);

@@ -100,7 +100,8 @@ class Proxier {
 
     // Somebody else wrote.
     void wrote(dataplane::ForeignWrite write, Time now) { guard_.wrote(std::move(write), now); }
-    // Nobody will tell of foreign writes from now on.
+    // Somebody tells of all foreign writes from now on, or nobody does.
+    void sighted(Time now);
     void blind(Time now);
     // Looks at everything soon.
     void check_soon(Time now) { check_at_ = now; }

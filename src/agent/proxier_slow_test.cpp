@@ -212,6 +212,17 @@ TEST(SlowProxier, AMismatchMeansAReconcileAtOnce) {
     EXPECT_EQ(scene.counts().sync_error.value(), 0);
 }
 
+// Of what programs write nobody may tell; where somebody does, looking is rare.
+TEST(SlowProxier, HowOftenItLooksDependsOnWhoTells) {
+    Scene scene;
+    scene.start({put(service("web", 80))});
+    EXPECT_EQ(scene.proxier->due(), kStart + 1min);
+    scene.proxier->sighted(kStart + 1s);
+    EXPECT_EQ(scene.proxier->due(), kStart + 1s + 1h);
+    scene.proxier->blind(kStart + 2s);
+    EXPECT_EQ(scene.proxier->due(), kStart + 2s + 1min);
+}
+
 // A stream of changes does not keep anybody from repairing; a repair knows what was applied, and what was not.
 TEST(SlowProxier, RepairsComeBeforeChanges) {
     Scene scene;

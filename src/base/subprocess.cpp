@@ -225,6 +225,12 @@ Result<void> converse(const Program& program, const Fd& process, Feed& feed, con
     }
 }
 
+// Until it has ended; its id stays its own until somebody waits in earnest.
+void wait_unreaped(pid_t pid) {
+    siginfo_t ignored{};
+    while (::waitid(P_PID, static_cast<id_t>(pid), &ignored, WEXITED | WNOWAIT) < 0 && errno == EINTR) continue;
+}
+
 }  // namespace
 
 Result<Finished> run(const Program& program) {
@@ -242,7 +248,8 @@ Result<Finished> run(const Program& program) {
         ASSIGN_OR_RETURN(err, make_pipe());
     }
     ASSIGN_OR_RETURN(Pipe out, make_pipe());
-    ASSIGN_OR_RETURN(const pid_t pid, spawn(program, in.reader.get(), out.writer.get(), err.writer.get()));
+    const auto start = [&] { return spawn(program, in.reader.get(), out.writer.get(), err.writer.get()); };
+    ASSIGN_OR_RETURN(const pid_t pid, program.listed == nullptr ? start() : program.listed->start(start));
     in.reader.reset();
     out.writer.reset();
     err.writer.reset();
@@ -254,6 +261,10 @@ Result<Finished> run(const Program& program) {
     const auto heard = process ? converse(program, process, feed, out.reader, err.reader, finished)
                                : Result<void>(fail_errno("watch {}", program.argv[0]));
     if (!heard) ::kill(has_group(program) ? -pid : pid, SIGKILL);
+    if (program.listed != nullptr) {
+        wait_unreaped(pid);
+        program.listed->end(pid);
+    }
     int status = 0;
     while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
     if (!heard) return heard.error();

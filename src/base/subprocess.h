@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/running_programs.h"
 
 namespace ghostip {
 
@@ -36,6 +37,8 @@ struct Program {
     // Gets its standard output piece by piece, as it comes; Finished::out stays empty then, and there is no limit to
     // it.
     std::function<void(std::string_view)> output_sink = nullptr;
+    // Has its process from its first instruction on until it has ended; null: nobody asks for that.
+    RunningPrograms* listed = nullptr;
 };
 
 struct Finished {

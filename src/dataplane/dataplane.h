@@ -65,7 +65,8 @@ struct ForeignWrite {
     std::shared_ptr<const void> where;  // what the dataplane needs to look there; null: look everywhere
 };
 
-// Tells of foreign writes through the kernel's own notifications. Used by one thread, not the dataplanes'.
+// Tells of foreign writes, through the kernel's own notifications where it has some. Used by one thread, not the
+// dataplanes'.
 class DriftWatch {
   public:
     virtual ~DriftWatch() = default;
@@ -75,6 +76,8 @@ class DriftWatch {
     [[nodiscard]] virtual Result<void> pause() { return {}; }
     // True: nobody else wrote meanwhile, where we committed so many transactions.
     [[nodiscard]] virtual Result<bool> resume(std::uint32_t /*own_transactions*/) { return true; }
+    // False: it tells of some writes only; looking has to find the others.
+    [[nodiscard]] virtual bool tells_all() const { return true; }
 };
 
 // What was sent to a destination and came back from it, in packets and their bytes, since it was programmed.

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernel/nft/foreign_write.h"
+#include "kernel/nft/rule_writes.h"
 
 namespace {
 
@@ -24,6 +25,35 @@ void check(const std::vector<ForeignWrite>& writes) {
         require(write.overflow == (write.elements.size() < write.added + write.deleted));
         for (const auto& touched : write.elements) require(touched.key.size() % 4 == 0);
     }
+}
+
+// The same bytes, for who asks about rules in tables that many write to.
+void check_rule_writes(std::span<const std::uint8_t> bytes) {
+    using ghostip::kernel::nft::Announcement;
+    using ghostip::kernel::nft::RuleWrite;
+    using ghostip::kernel::nft::RuleWrites;
+    const auto all = [](const Announcement& said) {
+        require(said.what != Announcement::What::kEnd);
+        return true;
+    };
+    RuleWrites foreign(all, [](std::uint32_t /*port*/) { return false; });
+    std::vector<RuleWrite> out;
+    foreign.take(bytes, out);
+    foreign.lost();
+    foreign.take(bytes, out);
+    const std::size_t before = out.size();
+    foreign.drained(out);
+    require(out.size() == before + 2);
+    for (const auto& write : out) {
+        require(!write.empty());
+        require(write.changes.size() <= ghostip::kernel::nft::kMostChanges);
+        require(write.more == 0 || write.changes.size() == ghostip::kernel::nft::kMostChanges);
+        for (const auto& change : write.changes) require(change.count > 0);
+    }
+    RuleWrites own(all, [](std::uint32_t /*port*/) { return true; });
+    std::vector<RuleWrite> none;
+    own.take(bytes, none);
+    require(none.empty());
 }
 
 }  // namespace
@@ -59,5 +89,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::vector<ForeignWrite> none;
     own.take(bytes, none);
     require(none.empty());
+    check_rule_writes(bytes);
     return 0;
 }

@@ -1,5 +1,5 @@
-// Notices that somebody emptied the tables: KUBE-PROXY-CANARY, a chain that nothing leads to, is gone. iptables tells
-// nobody of its changes, so the chain is looked for every now and then.
+// Notices that somebody emptied the tables: KUBE-PROXY-CANARY, a chain that nothing leads to, is gone. Of the rules of
+// iptables-legacy the kernel tells nobody, so the chain is looked for every now and then.
 //
 // wait() belongs to one thread; pause() and resume() may be called from another.
 #pragma once
@@ -41,6 +41,7 @@ class CanaryWatch final : public DriftWatch {
     [[nodiscard]] Result<void> pause() override;
     // What happened meanwhile the next look finds: always true.
     [[nodiscard]] Result<bool> resume(std::uint32_t own_transactions) override;
+    [[nodiscard]] bool tells_all() const override { return false; }
 
   private:
     enum class Canary : std::uint8_t { kThere, kGone, kUnknown };
@@ -54,7 +55,7 @@ class CanaryWatch final : public DriftWatch {
     std::vector<Watched> watched_;  // of the thread that waits; its programs run with mutex_ held
 };
 
-// Mode::watch, for instances of this mode.
+// For instances of this mode.
 [[nodiscard]] Result<std::unique_ptr<DriftWatch>> watch_canaries(std::span<Dataplane* const> instances);
 
 }  // namespace ghostip::dataplane::iptables

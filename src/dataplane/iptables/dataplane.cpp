@@ -10,6 +10,7 @@
 #include "dataplane/iptables/cleanup.h"
 #include "dataplane/iptables/counters.h"
 #include "dataplane/iptables/desired.h"
+#include "dataplane/iptables/drift.h"
 #include "dataplane/iptables/render.h"
 #include "dataplane/iptables/sighting.h"
 #include "dataplane/iptables/supported.h"
@@ -238,7 +239,10 @@ Result<std::unique_ptr<Dataplane>> open_dataplane(net::Family family, const Opti
     using kernel::iptables::LinuxIptables;
     ASSIGN_OR_RETURN(const auto variant, choose_variant(options));
     IptablesDataplane::Host host;
-    ASSIGN_OR_RETURN(host.iptables, LinuxIptables::open(variant, family));
+    host.writers = std::make_shared<RunningPrograms>();
+    kernel::iptables::LinuxOptions writing;
+    writing.writers = host.writers;
+    ASSIGN_OR_RETURN(host.iptables, LinuxIptables::open(variant, family, std::move(writing)));
     ASSIGN_OR_RETURN(host.background, LinuxIptables::open(variant, family));
     host.sysctl = std::make_unique<kernel::sysctl::LinuxSysctl>();
     if (auto counters = kernel::nfacct::LinuxNfacct::open()) host.counters = std::move(*counters);
@@ -256,7 +260,7 @@ const Mode& mode() {
         .variants = kVariants,
         .missing = missing,
         .open = open_dataplane,
-        .watch = watch_canaries,
+        .watch = watch_drift,
         .render = render,
         .sight = sight,
         .cleanup = cleanup,

@@ -14,6 +14,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/running_programs.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/iptables/canary.h"
 #include "dataplane/iptables/comparison.h"
@@ -34,6 +35,7 @@ class IptablesDataplane final : public Dataplane {
         std::unique_ptr<kernel::iptables::Iptables> background;  // for look(), which is on another thread
         std::unique_ptr<kernel::sysctl::Sysctl> sysctl;
         std::unique_ptr<kernel::nfacct::Nfacct> counters;  // null: the kernel has none
+        std::shared_ptr<RunningPrograms> writers;          // has those of `iptables`; null: they are not listed
     };
     explicit IptablesDataplane(Host host, const Limits& limits = {});
 
@@ -49,6 +51,7 @@ class IptablesDataplane final : public Dataplane {
     }
     [[nodiscard]] kernel::iptables::Variant kernel_variant() const { return host_.iptables->variant(); }
     [[nodiscard]] const CanaryCount& canaries() const { return canaries_; }
+    [[nodiscard]] const std::shared_ptr<RunningPrograms>& writers() const { return host_.writers; }
 
   private:
     // A service port that the kernel refused: what it holds of it, and why not more.

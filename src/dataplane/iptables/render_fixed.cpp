@@ -1,5 +1,7 @@
 #include "dataplane/iptables/render_fixed.h"
 
+#include <algorithm>
+
 namespace ghostip::dataplane::iptables {
 namespace {
 
@@ -13,6 +15,30 @@ RuleText append(Chain& chain, const Context& context) {
     text.begin("-A", chain.name);
     return text;
 }
+
+struct JumpRow {
+    std::string_view table;
+    std::string_view from;
+    std::string_view to;
+    bool new_only;  // the first packet of a connection decides for all
+    std::string_view comment;
+};
+constexpr std::array<JumpRow, 14> kJumps{{
+    {tables::kFilter, "INPUT", chains::kExternalServices, true, "kubernetes externally-visible service portals"},
+    {tables::kFilter, "FORWARD", chains::kExternalServices, true, "kubernetes externally-visible service portals"},
+    {tables::kFilter, "INPUT", chains::kNodePorts, false, "kubernetes health check service ports"},
+    {tables::kFilter, "FORWARD", chains::kServices, true, "kubernetes service portals"},
+    {tables::kFilter, "OUTPUT", chains::kServices, true, "kubernetes service portals"},
+    {tables::kFilter, "FORWARD", chains::kForward, false, "kubernetes forwarding rules"},
+    {tables::kFilter, "INPUT", chains::kProxyFirewall, true, "kubernetes load balancer firewall"},
+    {tables::kFilter, "OUTPUT", chains::kProxyFirewall, true, "kubernetes load balancer firewall"},
+    {tables::kFilter, "FORWARD", chains::kProxyFirewall, true, "kubernetes load balancer firewall"},
+    {tables::kNat, "OUTPUT", chains::kServices, false, "kubernetes service portals"},
+    {tables::kNat, "PREROUTING", chains::kServices, false, "kubernetes service portals"},
+    {tables::kNat, "POSTROUTING", chains::kPostrouting, false, "kubernetes postrouting rules"},
+    {tables::kFilter, "INPUT", chains::kFirewall, false, ""},
+    {tables::kFilter, "OUTPUT", chains::kFirewall, false, ""},
+}};
 
 net::Prefix loopback(net::Family family) {
     return *net::Prefix::parse_lenient(family == net::Family::kIpv4 ? "127.0.0.0/8" : "::1/128");
@@ -96,32 +122,14 @@ std::vector<std::string> render_tail(const Context& context) {
     return tail;
 }
 
+bool has_jump(std::string_view table, std::string_view chain) {
+    return std::any_of(kJumps.begin(), kJumps.end(),
+                       [&](const auto& row) { return row.table == table && row.from == chain; });
+}
+
 std::vector<Jump> render_jumps(const Context& context) {
-    struct Row {
-        std::string_view table;
-        std::string_view from;
-        std::string_view to;
-        bool new_only;  // the first packet of a connection decides for all
-        std::string_view comment;
-    };
-    constexpr std::array<Row, 14> kRows{{
-        {tables::kFilter, "INPUT", chains::kExternalServices, true, "kubernetes externally-visible service portals"},
-        {tables::kFilter, "FORWARD", chains::kExternalServices, true, "kubernetes externally-visible service portals"},
-        {tables::kFilter, "INPUT", chains::kNodePorts, false, "kubernetes health check service ports"},
-        {tables::kFilter, "FORWARD", chains::kServices, true, "kubernetes service portals"},
-        {tables::kFilter, "OUTPUT", chains::kServices, true, "kubernetes service portals"},
-        {tables::kFilter, "FORWARD", chains::kForward, false, "kubernetes forwarding rules"},
-        {tables::kFilter, "INPUT", chains::kProxyFirewall, true, "kubernetes load balancer firewall"},
-        {tables::kFilter, "OUTPUT", chains::kProxyFirewall, true, "kubernetes load balancer firewall"},
-        {tables::kFilter, "FORWARD", chains::kProxyFirewall, true, "kubernetes load balancer firewall"},
-        {tables::kNat, "OUTPUT", chains::kServices, false, "kubernetes service portals"},
-        {tables::kNat, "PREROUTING", chains::kServices, false, "kubernetes service portals"},
-        {tables::kNat, "POSTROUTING", chains::kPostrouting, false, "kubernetes postrouting rules"},
-        {tables::kFilter, "INPUT", chains::kFirewall, false, ""},
-        {tables::kFilter, "OUTPUT", chains::kFirewall, false, ""},
-    }};
     std::vector<Jump> jumps;
-    for (const auto& row : kRows) {
+    for (const auto& row : kJumps) {
         Jump jump{row.table, row.from, {}};
         auto rule = text_in(jump.rule, context);
         if (row.new_only) rule.connection_state("NEW");

@@ -23,6 +23,8 @@ struct Jump {
 };
 // In the order in which they are put at the head of their chains.
 [[nodiscard]] std::vector<Jump> render_jumps(const Context& context);
+// Whether one of them stands in this built-in chain.
+[[nodiscard]] bool has_jump(std::string_view table, std::string_view chain);
 
 // All chains that have to be there, with rules or without, in the order in which they may be made.
 struct ChainName {

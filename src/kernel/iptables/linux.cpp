@@ -136,6 +136,7 @@ Result<Refused> LinuxIptables::restore(const TextSource& text) {
     auto what = prepared({program_ + "-restore", "--noflush"}, options_);
     what.argv.insert(what.argv.end(), restore_wait_.flags.begin(), restore_wait_.flags.end());
     what.input_source = text;
+    what.listed = options_.writers.get();
     ASSIGN_OR_RETURN(const Finished done, run_to_its_end(what));
     if (done.status == 0) return Refused();
     return Refused(read_refusal(variant_, done.status, done.err));

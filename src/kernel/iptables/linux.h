@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/running_programs.h"
 #include "kernel/iptables/iptables.h"
 #include "kernel/iptables/locks.h"
 #include "kernel/iptables/versions.h"
@@ -21,6 +22,7 @@ struct LinuxOptions {
     std::vector<std::string> folders = {};
     LockPlaces locks = {};
     std::chrono::milliseconds time_limit = std::chrono::minutes(5);  // of a program
+    std::shared_ptr<RunningPrograms> writers = {};                   // lists the programs that write; null: nobody does
 };
 
 class LinuxIptables final : public Iptables {

@@ -186,5 +186,21 @@ TEST(LinuxIptables, AProgramThatEndsBadly) {
     EXPECT_EQ(gone.error().code, ENOENT);
 }
 
+TEST(LinuxIptables, ProgramsThatWriteAreListed) {
+    Scripts scripts;
+    scripts.put("iptables-nft", "iptables v1.8.9 (nf_tables)", "cat >/dev/null; echo $$ >" + scripts.folder() + "/id");
+    auto options = scripts.options();
+    options.writers = std::make_shared<RunningPrograms>();
+    const auto id = [&] { return static_cast<std::uint32_t>(std::stoul("0" + scripts.read("id"))); };
+    std::vector<bool> listed;
+    options.writers->before_forgetting([&] { listed.push_back(options.writers->contains(id())); });
+    auto iptables = LinuxIptables::open(Variant::kNft, net::Family::kIpv4, options);
+    ASSERT_TRUE(iptables) << iptables.error().message;
+    EXPECT_THAT(listed, IsEmpty()) << "who only asks for a version writes nothing";
+    ASSERT_TRUE((*iptables)->restore("*nat\nCOMMIT\n"));
+    EXPECT_THAT(listed, ::testing::ElementsAre(true));
+    EXPECT_FALSE(options.writers->contains(id()));
+}
+
 }  // namespace
 }  // namespace ghostip::kernel::iptables

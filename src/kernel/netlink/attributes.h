@@ -4,6 +4,8 @@
 #include <libmnl/libmnl.h>
 
 #include <cstddef>
+#include <cstdint>
+#include <string_view>
 
 namespace ghostip::kernel::netlink {
 
@@ -48,6 +50,30 @@ inline Attributes attributes(const nlmsghdr* message, std::size_t header_bytes) 
 inline Attributes nested(const nlattr* parent) {
     const auto* payload = static_cast<const char*>(mnl_attr_get_payload(parent));
     return {payload, payload + mnl_attr_get_payload_len(parent)};
+}
+
+// The last one of this type; null: there is none.
+inline const nlattr* find(Attributes attributes, std::uint16_t type) {
+    const nlattr* found = nullptr;
+    for (const nlattr* attribute : attributes)
+        if (mnl_attr_get_type(attribute) == type) found = attribute;
+    return found;
+}
+
+// The same in a nest, which may be null.
+inline const nlattr* find(const nlattr* parent, std::uint16_t type) {
+    return parent == nullptr ? nullptr : find(nested(parent), type);
+}
+
+inline std::string_view bytes_of(const nlattr* attribute) {
+    return {static_cast<const char*>(mnl_attr_get_payload(attribute)), mnl_attr_get_payload_len(attribute)};
+}
+
+// Up to its zero byte, if it has one. Of null: nothing.
+inline std::string_view text_of(const nlattr* attribute) {
+    if (attribute == nullptr) return {};
+    const std::string_view bytes = bytes_of(attribute);
+    return bytes.substr(0, bytes.find('\0'));
 }
 
 }  // namespace ghostip::kernel::netlink

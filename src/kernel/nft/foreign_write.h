@@ -1,10 +1,8 @@
 // What somebody else wrote to our table, gathered from the kernel's notifications. Only bytes in and values out: the
 // socket is in watch.h.
 //
-// nf_tables announces a transaction when it is committed: one message for each table, chain, rule, set and element,
-// then NFT_MSG_NEWGEN with the process that wrote (nf_tables_commit in net/netfilter/nf_tables_api.c, the same in 6.1
-// and 6.18; commits are serialised for a network namespace, so transactions never interleave). Elements that expire,
-// and those that rules add, are not announced. Neither are the elements of a set that is deleted as a whole.
+// How a transaction is announced is in announcement.h. Elements that expire, and those that rules add, are not. Neither
+// are the elements of a set that is deleted as a whole.
 #pragma once
 
 #include <array>

@@ -12,7 +12,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "kernel/netlink/attributes.h"
+#include "kernel/nft/datagram_testing.h"
 #include "kernel/nft/memory_watch.h"
 
 namespace ghostip::kernel::nft {
@@ -23,60 +23,11 @@ using ::testing::IsEmpty;
 using How = Touched::How;
 using Key = std::vector<std::uint8_t>;
 
-constexpr std::uint32_t kForeignPort = 4711;
-constexpr std::uint32_t kOwnPort = 4712;
+using testing::Datagram;
+using testing::kForeignPort;
+using testing::kOwnPort;
+
 constexpr std::uint16_t kDestroyElement = 30;
-
-// Datagrams as the kernel writes them.
-class Datagram {
-  public:
-    Datagram& about(std::uint16_t type, const char* table, std::uint8_t family = NFPROTO_IPV4,
-                    std::uint32_t port = kForeignPort) {
-        nlmsghdr* message = begin(type, family, port);
-        mnl_attr_put_strz(message, NFTA_TABLE_NAME, table);
-        return end(message);
-    }
-    Datagram& elements(std::uint16_t type, const char* set, const std::vector<Key>& keys,
-                       std::uint8_t family = NFPROTO_IPV4) {
-        nlmsghdr* message = begin(type, family, kForeignPort);
-        mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_TABLE, "ghostip");
-        mnl_attr_put_strz(message, NFTA_SET_ELEM_LIST_SET, set);
-        nlattr* list = mnl_attr_nest_start(message, NFTA_SET_ELEM_LIST_ELEMENTS);
-        for (const auto& key : keys) {
-            nlattr* element = mnl_attr_nest_start(message, NFTA_LIST_ELEM);
-            if (!key.empty()) {
-                nlattr* nest = mnl_attr_nest_start(message, NFTA_SET_ELEM_KEY);
-                mnl_attr_put(message, NFTA_DATA_VALUE, key.size(), key.data());
-                mnl_attr_nest_end(message, nest);
-            }
-            mnl_attr_nest_end(message, element);
-        }
-        mnl_attr_nest_end(message, list);
-        return end(message);
-    }
-    Datagram& generation(std::uint32_t process_id, const char* name, std::uint32_t port = kForeignPort) {
-        nlmsghdr* message = begin(NFT_MSG_NEWGEN, AF_UNSPEC, port);
-        mnl_attr_put_u32(message, NFTA_GEN_PROC_PID, htonl(process_id));
-        mnl_attr_put_strz(message, NFTA_GEN_PROC_NAME, name);
-        return end(message);
-    }
-    [[nodiscard]] std::vector<std::uint8_t> bytes() const { return {buffer_->begin(), buffer_->begin() + used_}; }
-
-  private:
-    nlmsghdr* begin(std::uint16_t type, std::uint8_t family, std::uint32_t port) {
-        nlmsghdr* message = mnl_nlmsg_put_header(buffer_->data() + used_);
-        message->nlmsg_type = static_cast<std::uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | type);
-        message->nlmsg_pid = port;
-        static_cast<nfgenmsg*>(mnl_nlmsg_put_extra_header(message, sizeof(nfgenmsg)))->nfgen_family = family;
-        return message;
-    }
-    Datagram& end(const nlmsghdr* message) {
-        used_ += static_cast<std::ptrdiff_t>(message->nlmsg_len);
-        return *this;
-    }
-    std::ptrdiff_t used_ = 0;
-    std::unique_ptr<std::array<char, 1 << 20>> buffer_ = std::make_unique<std::array<char, 1 << 20>>();
-};
 
 std::vector<ForeignWrite> taken(const Datagram& datagram) {
     ForeignWrites writes("ghostip");

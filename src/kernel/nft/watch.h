@@ -3,7 +3,6 @@
 #pragma once
 
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -11,10 +10,10 @@
 #include <string>
 #include <vector>
 
-#include "base/fd.h"
 #include "base/result.h"
 #include "kernel/nft/foreign_write.h"
 #include "kernel/nft/generation.h"
+#include "kernel/nft/notifications.h"
 
 namespace ghostip::kernel::nft {
 
@@ -40,8 +39,7 @@ class Watch {
 
 class LinuxWatch final : public Watch {
   public:
-    // Room for notifications that nobody has read yet. A transaction of 100,000 elements needs about 14 MB.
-    static constexpr int kReceiveBufferBytes = 32 << 20;
+    static constexpr int kReceiveBufferBytes = Notifications::kReceiveBufferBytes;
 
     // Watches the table of this name, both families, in the network namespace of the calling thread.
     [[nodiscard]] static Result<std::unique_ptr<LinuxWatch>> open(std::string table,
@@ -53,19 +51,18 @@ class LinuxWatch final : public Watch {
     [[nodiscard]] Result<void> pause() override;
     [[nodiscard]] Result<bool> resume(std::uint32_t own_transactions) override;
     // Readable when wait() would have something to look at.
-    [[nodiscard]] int fd() const { return socket_.get(); }
+    [[nodiscard]] int fd() const { return notifications_.fd(); }
 
   private:
-    LinuxWatch(Fd socket, Generation generation, std::string table);
+    LinuxWatch(Notifications notifications, Generation generation, std::string table);
     [[nodiscard]] Result<void> read(std::vector<ForeignWrite>& out);
 
-    const Fd socket_;
+    Notifications notifications_;  // read by the thread that waits
     const Generation generation_;
     std::mutex mutex_;
     std::vector<std::uint32_t> own_ports_;  // guarded by mutex_
     ForeignWrites writes_;                  // guarded by mutex_
     std::uint32_t paused_at_ = 0;           // guarded by mutex_; generation
-    std::vector<std::uint8_t> buffer_;      // of the thread that waits
 };
 
 }  // namespace ghostip::kernel::nft
