@@ -139,6 +139,9 @@ void Traffic::judge(const Target& target, const Probe& probe, const Outcome& out
         return failed(fmt::format("{}: {}", probe.text(), outcome.text()));
     ++connections_;
     if (!target.sticky) return;
+    // The node has one address: a port of it that comes again soon belongs to the UDP flow of before, and goes where
+    // that one went.
+    if (probe.from == Place::kNode && probe.protocol == net::Protocol::kUdp) return;
     const auto [at, first] = stuck_.try_emplace(probe.text(), outcome.endpoint);
     if (first || at->second == outcome.endpoint) return;
     at->second = outcome.endpoint;
