@@ -1,4 +1,5 @@
 // The part of the dataplane that looks at what the kernel holds.
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -96,11 +97,26 @@ Result<void> IptablesDataplane::write_missing(const Comparison& comparison, Mism
     }
     Writer writer(*host_.iptables, limits_, mismatch, outcome, written_);
     const auto lacking = comparison.lacking();
-    return writer.write(
-        lacking.size(), [&](std::size_t item) { return comparison.edit_of(lacking[item]); },
-        [&](std::size_t item, const Refusal* refusal) {
-            if (refusal != nullptr) refusals[lacking[item]] = refusal->reason;
-        });
+    const auto number_of = [&](std::size_t unit) {
+        const auto found = std::lower_bound(lacking.begin(), lacking.end(), unit,
+                                            [](const Lacking& one, std::size_t wanted) { return one.unit < wanted; });
+        return static_cast<std::size_t>(found - lacking.begin());
+    };
+    const auto chains = [&]() -> ChainSource {
+        return [&number_of, next = comparison.chains_of_edits()] {
+            auto chain = next();
+            if (chain) chain->unit = number_of(chain->unit);
+            return chain;
+        };
+    };
+    return writer.write({.units = lacking.size(),
+                         .edit_of = [&](std::size_t number) { return comparison.edit_of(lacking[number].unit); },
+                         .counts_of = [&](std::size_t number) { return lacking[number].counts; },
+                         .chains = chains,
+                         .done =
+                             [&](std::size_t number, const Refusal* refusal) {
+                                 if (refusal != nullptr) refusals[lacking[number].unit] = refusal->reason;
+                             }});
 }
 
 // Last, when what should be there answers.
@@ -108,18 +124,21 @@ Result<void> IptablesDataplane::remove_foreign(const Comparison& comparison, Mis
     const auto removals = comparison.removals();
     bool rules_stay = false;
     Writer writer(*host_.iptables, limits_, mismatch, outcome, written_);
-    RETURN_IF_ERROR(writer.write(
-        removals.size(), [&](std::size_t unit) { return removals[unit]; },
-        [&](std::size_t unit, const Refusal* refusal) {
-            if (refusal == nullptr) return;
-            const Edit& edit = removals[unit];
-            if (edit.in(Part::kNat).starts_with(':')) {
-                const auto name = edit.in(Part::kNat).substr(1, edit.in(Part::kNat).find(' ') - 1);
-                outcome.set_aside.push_back({fmt::format("removal of chain {}", name), refusal->reason});
-            } else {
-                rules_stay = true;
-            }
-        }));
+    RETURN_IF_ERROR(writer.write({
+        .units = removals.size(),
+        .edit_of = [&](std::size_t unit) { return removals[unit]; },
+        .done =
+            [&](std::size_t unit, const Refusal* refusal) {
+                if (refusal == nullptr) return;
+                const Edit& edit = removals[unit];
+                if (edit.in(Part::kNat).starts_with(':')) {
+                    const auto name = edit.in(Part::kNat).substr(1, edit.in(Part::kNat).find(' ') - 1);
+                    outcome.set_aside.push_back({fmt::format("removal of chain {}", name), refusal->reason});
+                } else {
+                    rules_stay = true;
+                }
+            },
+    }));
     if (!rules_stay) return {};
     // A rule that cannot be named cannot be deleted either: only its chain can be written anew.
     for (const auto place : comparison.littered()) {
