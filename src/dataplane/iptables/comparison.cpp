@@ -42,7 +42,7 @@ void each_target(std::string_view rule, Take take) {
 
 }  // namespace
 
-Comparison::Comparison(const Context& context, std::size_t units, RulesOf rules_of,
+Comparison::Comparison(const Context& context, std::size_t units, std::size_t endpoints, RulesOf rules_of,
                        const std::map<std::size_t, plan::ServicePortName>& kept)
     : family_(context.family), comments_(context.endpoint_comments), units_(units), rules_of_(std::move(rules_of)) {
     for (const auto& [unit, name] : kept) {
@@ -58,6 +58,8 @@ Comparison::Comparison(const Context& context, std::size_t units, RulesOf rules_
         tail_.push_back({std::move(rule), false});
     }
     for (auto& jump : render_jumps(context)) jumps_.push_back({std::move(jump), false});
+    chains_.reserve(units + endpoints);
+    rules_.reserve(units);
     for (std::size_t unit = 0; unit < units; ++unit) {
         if (kept_.contains(unit)) continue;
         const auto number = static_cast<std::uint32_t>(unit);

@@ -42,8 +42,9 @@ class Comparison {
     // `comments` as in Context.
     using RulesOf = std::function<Rules(std::size_t unit, bool comments)>;
 
-    // `kept`: units by number, with their names and hashes.
-    Comparison(const Context& context, std::size_t units, RulesOf rules_of,
+    // `endpoints`: about how many there are, so that memory is asked for once. `kept`: units by number, with their
+    // names and hashes.
+    Comparison(const Context& context, std::size_t units, std::size_t endpoints, RulesOf rules_of,
                const std::map<std::size_t, plan::ServicePortName>& kept);
 
     [[nodiscard]] Result<void> look(kernel::iptables::Iptables& iptables);

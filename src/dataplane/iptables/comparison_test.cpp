@@ -45,7 +45,7 @@ RC_GTEST_PROP(IptablesComparison, CountsWhatEditsBring, (const std::vector<Comma
         units.emplace_back(service_port, health_check_port(plan, name));
     const auto context = context_for(plan.node, world.family(), {}, known_endpoints(plan));
     Comparison comparison(
-        context, units.size(),
+        context, units.size(), 0,
         [&](std::size_t unit, bool) { return render_service_port(*units[unit].first, units[unit].second, context); },
         {});
     RC_ASSERT(comparison.look(twin).has_value());

@@ -51,7 +51,8 @@ Result<Outcome> IptablesDataplane::reconcile(const plan::Plan& plan) {
 
 Result<void> IptablesDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
     const auto service_ports = service_ports_of(plan);
-    const Context context = context_for(plan.node, family_, abilities_, known_endpoints(plan));
+    const auto endpoints = known_endpoints(plan);
+    const Context context = context_for(plan.node, family_, abilities_, endpoints);
     const auto rules_of = [&](std::size_t unit, bool comments) {
         Context own = context;
         own.endpoint_comments = comments;
@@ -61,7 +62,7 @@ Result<void> IptablesDataplane::settle(const plan::Plan& plan, Outcome& outcome)
     for (int look = 1; look <= kMostLooks; ++look) {
         std::map<std::size_t, plan::ServicePortName> kept;
         for (const auto& [unit, reason] : refusals) kept[unit] = service_ports[unit].plan->name;
-        Comparison comparison(context, service_ports.size(), rules_of, kept);
+        Comparison comparison(context, service_ports.size(), endpoints, rules_of, kept);
         RETURN_IF_ERROR(comparison.look(*host_.iptables));
         // What another process left is no difference from what this one wrote.
         if (look == 1 && state_) {
@@ -178,7 +179,8 @@ std::function<Result<Dataplane::Sight>()> IptablesDataplane::look(const plan::Pl
     return [iptables, plan, family = family_, abilities = abilities_,
             aside = state_ ? state_->aside : Asides()]() -> Result<Sight> {
         const auto service_ports = service_ports_of(plan);
-        const Context context = context_for(plan.node, family, abilities, known_endpoints(plan));
+        const auto endpoints = known_endpoints(plan);
+        const Context context = context_for(plan.node, family, abilities, endpoints);
         const auto rules_of = [&](std::size_t unit, bool comments) {
             const auto& [service_port, health_port] = service_ports[unit];
             if (const auto found = aside.find(service_port->name); found != aside.end()) return found->second.landed;
@@ -186,7 +188,7 @@ std::function<Result<Dataplane::Sight>()> IptablesDataplane::look(const plan::Pl
             own.endpoint_comments = comments;
             return render_service_port(*service_port, health_port, own);
         };
-        Comparison comparison(context, service_ports.size(), rules_of, {});
+        Comparison comparison(context, service_ports.size(), endpoints, rules_of, {});
         RETURN_IF_ERROR(comparison.look(*iptables));
         return Sight(std::make_shared<const Seen>(Seen{comparison.differences()}));
     };

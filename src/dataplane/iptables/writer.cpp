@@ -156,6 +156,7 @@ Result<void> Writer::write(const Work& work) {
     work_ = &work;
     const bool in_pieces = iptables_.variant() == Variant::kNft;
     Items items;
+    if (!in_pieces) items.reserve(work.units);
     std::size_t lines = 0;
     for (std::size_t unit = 0; unit < work.units; ++unit) {
         Item item{unit, {}, nullptr};
