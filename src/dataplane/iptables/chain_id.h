@@ -1,11 +1,10 @@
-// The name of a chain as a few numbers: a large node has a hundred thousand of them, which are sorted and looked up
-// without touching a string. Ordered as the names are, byte by byte.
+// The name of a chain without a string: a large node has a hundred thousand of them, which are sorted and looked up in
+// one piece of memory. Ordered as the names are, byte by byte.
 #pragma once
 
+#include <algorithm>
 #include <array>
-#include <compare>
-#include <cstddef>
-#include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,31 +17,23 @@ class ChainId {
   public:
     // Absent: longer than any that iptables takes.
     [[nodiscard]] static std::optional<ChainId> of(std::string_view name) {
-        if (name.size() > kLongest) return std::nullopt;
         ChainId id;
-        for (std::size_t i = 0; i < name.size(); ++i)
-            id.words_[i / kWord] |= std::uint32_t{static_cast<unsigned char>(name[i])} << shift(i);
+        if (name.size() > id.bytes_.size()) return std::nullopt;
+        std::copy(name.begin(), name.end(), id.bytes_.begin());
         return id;
     }
-    [[nodiscard]] std::string name() const {
-        std::string text;
-        for (std::size_t i = 0; i < kLongest; ++i)
-            if (const auto byte = words_[i / kWord] >> shift(i) & 0xffU; byte != 0) text += static_cast<char>(byte);
-        return text;
-    }
+    [[nodiscard]] std::string name() const { return {bytes_.begin(), std::find(bytes_.begin(), bytes_.end(), '\0')}; }
 
-    friend auto operator<=>(const ChainId&, const ChainId&) = default;
+    friend bool operator==(const ChainId& a, const ChainId& b) { return compare(a, b) == 0; }
+    friend bool operator<(const ChainId& a, const ChainId& b) { return compare(a, b) < 0; }
 
   private:
-    static constexpr std::size_t kLongest = kernel::iptables::kLongestChain;
-    static constexpr std::size_t kWord = sizeof(std::uint32_t);
-    [[nodiscard]] static constexpr unsigned shift(std::size_t i) {
-        return static_cast<unsigned>(8 * (kWord - 1 - i % kWord));
+    ChainId() = default;
+    [[nodiscard]] static int compare(const ChainId& a, const ChainId& b) {
+        return std::memcmp(a.bytes_.data(), b.bytes_.data(), a.bytes_.size());
     }
 
-    ChainId() = default;
-
-    std::array<std::uint32_t, kLongest / kWord> words_{};  // the first character stands highest
+    std::array<char, kernel::iptables::kLongestChain> bytes_{};  // zeros at the end
 };
 
 }  // namespace ghostip::dataplane::iptables
