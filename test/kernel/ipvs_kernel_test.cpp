@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "kernel/ipvs/contract_testing.h"
 #include "kernel/ipvs/linux.h"
+#include "kernel/ipvs/removal.h"
 #include "support/namespace.h"
 
 namespace ghostip::kernel::ipvs {
@@ -261,6 +262,32 @@ TEST_F(IpvsKernel, ManyInOneCall) {
     ASSERT_THAT(found, SizeIs(kServices));
     for (const auto& state : found) EXPECT_THAT(state.destinations, SizeIs(3)) << text(state.service.key);
     EXPECT_THAT(saved(), SizeIs(kServices * 4));
+}
+
+TEST_F(IpvsKernel, RemovalTakesAwayWhatIsThere) {
+    const auto inside = space_->enter();
+    EXPECT_EQ(*delete_dummy_device("kept0"), false);
+    run({"ip", "link", "add", "gone0", "type", "dummy"});
+    run({"ip", "link", "add", "kept0", "type", "veth"});
+    run({"ipset", "create", "GONE", "bitmap:port", "range", "0-65535"});
+    run({"ipset", "create", "KEPT", "hash:ip"});
+    run({"iptables-legacy", "-A", "FORWARD", "-m", "set", "--match-set", "KEPT", "src", "-j", "ACCEPT"});
+    run({"ipvsadm", "-R"}, "-A -t 10.96.0.1:80 -s rr\n-A -u [fd00:96::1]:53 -s rr\n");
+    EXPECT_TRUE(available());
+    EXPECT_TRUE(sets_available());
+    EXPECT_EQ(servers()->value().virtual_servers, 2U);
+    EXPECT_TRUE(*dummy_device_exists("gone0"));
+    EXPECT_FALSE(*dummy_device_exists("kept0"));
+
+    ASSERT_TRUE(flush_servers());
+    EXPECT_THAT(saved(), IsEmpty());
+    EXPECT_EQ(*delete_dummy_device("gone0"), true);
+    EXPECT_EQ(*delete_dummy_device("gone0"), false);
+    EXPECT_THAT(delete_dummy_device("kept0").error().message, HasSubstr("of kind \"veth\", not dummy"));
+    EXPECT_EQ(*destroy_set("GONE"), true);
+    EXPECT_EQ(*destroy_set("GONE"), false);
+    EXPECT_EQ(destroy_set("KEPT").error().code, EBUSY);
+    EXPECT_EQ(run({"ipset", "list", "-n"}), "KEPT\n");
 }
 
 // What the twin claims of connections, done with a real one.
