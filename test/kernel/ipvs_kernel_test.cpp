@@ -118,17 +118,18 @@ std::vector<Row> rows() {
     std::uint16_t port = 1000;
     for (const std::string scheduler :
          {"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh"}) {
-        const auto number = std::to_string(++port);
-        all.push_back({scheduler,
-                       service(service_key("10.96.0.1", port), scheduler),
-                       {destination("10.0.1.1", 8080, 3)},
-                       {"-A -t 10.96.0.1:" + number + " -s " + scheduler,
-                        "-a -t 10.96.0.1:" + number + " -r 10.0.1.1:8080 -m -w 3"}});
-        all.push_back({scheduler + " IPv6",
-                       service(service_key("fd00:96::1", port), scheduler),
-                       {destination("fd00:1::1", 8080, 3)},
-                       {"-A -t [fd00:96::1]:" + number + " -s " + scheduler,
-                        "-a -t [fd00:96::1]:" + number + " -r [fd00:1::1]:8080 -m -w 3"}});
+        ++port;
+        const auto row = [&](std::string_view name, const char* virtual_address, const char* real_address) {
+            const auto at = net::host_port(net::IpAddress::parse(virtual_address).value(), port);
+            const auto to = net::host_port(net::IpAddress::parse(real_address).value(), 8080);
+            all.push_back(
+                {fmt::format("{}{}", scheduler, name),
+                 service(service_key(virtual_address, port), scheduler),
+                 {destination(real_address, 8080, 3)},
+                 {fmt::format("-A -t {} -s {}", at, scheduler), fmt::format("-a -t {} -r {} -m -w 3", at, to)}});
+        };
+        row("", "10.96.0.1", "10.0.1.1");
+        row(" IPv6", "fd00:96::1", "fd00:1::1");
     }
     const auto udp = service_key("10.96.0.2", 53, net::Protocol::kUdp);
     const auto sctp = service_key("fd00:96::2", 99, net::Protocol::kSctp);

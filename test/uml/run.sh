@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs a command as root on Debian's user-mode Linux: a kernel that is a process of this machine, and of nobody's with
-# more rights than the caller. The command sees this machine's files (what it writes is forgotten) and no network device
-# but loopback. Ends with the command's status; 125 if the guest ended without telling one.
+# Runs a command as root on Debian's user-mode Linux: a kernel that is a process of this machine, with no more rights
+# here than the caller has. The command sees this machine's files (what it writes is forgotten) and no network device but
+# loopback. Ends with the command's status; 125 if the guest ended without telling one.
 #
 #   run.sh COMMAND [ARGUMENT...]
 #
@@ -59,6 +59,7 @@ seconds=${GHOSTIP_UML_SECONDS:-300}
 # An oops ends the guest without a status, which is a failure: panic at once, and no reboot. What the kernel says goes to
 # a file, what the command says through a pipe: a terminal of the kernel's is made non-blocking, and so must not be what
 # the caller gave us.
+# shellcheck disable=SC2054 # the kernel's options have commas in them
 uml=(
     linux.uml "mem=${GHOSTIP_UML_MEMORY:-1G}" quiet oops=panic panic=-1
     "uml_dir=$work/id/" umid=guest

@@ -45,6 +45,7 @@ guest "the command's status comes out" 37 60 "
     exit 37"
 says "it is Debian 12's kernel" "6\.1\..*"
 says "the command is root" 0
+# shellcheck disable=SC2016 # the words, not the folder
 says "words arrive as they were given" 'two  words $HOME'
 says "there is no device but loopback" "devices: lo"
 says "the guest can write everywhere" written
@@ -66,11 +67,17 @@ says "its last words are told" "last words"
 # A caller that is told to end takes the guest along.
 "$here/run.sh" sleep 600 >"$log" 2>&1 &
 caller=$!
-for _ in {1..100}; do (($(running) > 3)) && break || sleep 0.1; done
+for _ in {1..100}; do
+    (($(running) > 3)) && break
+    sleep 0.1
+done
 (($(running) > 3)) || fail "no guest has started"
 kill "$caller"
 wait "$caller"
-for _ in {1..50}; do (($(running) == 0)) && break || sleep 0.1; done
+for _ in {1..50}; do
+    (($(running) == 0)) && break
+    sleep 0.1
+done
 if (($(running) == 0)); then ok "no process is left"; else fail "$(running) processes are left"; fi
 if [[ $(folders) == "$before" ]]; then ok "no folder is left"; else fail "folders are left: $(folders)"; fi
 

@@ -119,9 +119,10 @@ inline void hold_to_contract(Sets& sets, Type type, net::Family family) {
 
     EXPECT_TRUE(sets.remove("TWO", type, std::vector{good[0], good[0]})->empty()) << "what is not there is refused";
     EXPECT_EQ(sorted_elements(sets.contents("TWO")), std::vector{good[1]});
-    std::vector<std::string> names;
     const auto headers = sets.headers();
     ASSERT_TRUE(headers) << headers.error().message;
+    std::vector<std::string> names;
+    names.reserve(headers->size());
     for (const auto& each : *headers) names.push_back(each.name);
     EXPECT_EQ(names, (std::vector<std::string>{"ONE", "THREE", "TWO"}));
     for (const auto& name : names) EXPECT_EQ(sets.destroy(name).value_or(false), true) << name;

@@ -54,7 +54,7 @@ Result<void> LinuxSets::create(const Definition& definition) {
         revisions_[known] = revision_of(definition.type, *range);
     }
     const auto revision = revisions_[known];
-    const auto made = ask(put_create(request, definition, revision, IfThere::kRefuse), what);
+    auto made = ask(put_create(request, definition, revision, IfThere::kRefuse), what);
     if (made || made.error().code != EEXIST) return made;
     RETURN_IF_ERROR(ask(put_create(request, definition, revision, IfThere::kTakeSimilar), what));
     if (definition.type == Type::kPort) return {};
@@ -79,6 +79,7 @@ Result<std::vector<Header>> LinuxSets::headers() {
     netlink::Request request;
     ASSIGN_OR_RETURN(const auto sets, list(put_list(request), "list IP sets"));
     std::vector<Header> all;
+    all.reserve(sets.size());
     for (const auto& set : sets) all.push_back(set.header);
     std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
     return all;

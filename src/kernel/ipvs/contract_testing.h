@@ -86,6 +86,7 @@ inline void hold_to_contract(Ipvs& ipvs, net::Family family) {
         {"no bits of a client", {Verb::kNewService, no_bits, {}}, ipv4 ? 0 : EINVAL},
     };
     std::vector<Command> commands;
+    commands.reserve(steps.size());
     for (const auto& step : steps) commands.push_back(step.command);
     const auto refusals = ipvs.apply(commands);
     ASSERT_TRUE(refusals) << refusals.error().message;

@@ -97,7 +97,7 @@ Result<void> LinuxLinks::create_dummy(const std::string& name) {
     auto* nest = mnl_attr_nest_start(message, IFLA_LINKINFO);
     mnl_attr_put_strz(message, IFLA_INFO_KIND, std::string(kDummy).c_str());
     mnl_attr_nest_end(message, nest);
-    const auto made = socket_.ask(message, what);
+    auto made = socket_.ask(message, what);
     if (!made && made.error().code == ERANGE) return errno_error(EINVAL, what);  // how it is said of long names
     return made;
 }

@@ -15,7 +15,7 @@ std::optional<Error> MemoryLinks::begin_call(const std::string& what) {
     return errno_error(code, what);
 }
 
-Result<MemoryLinks::State*> MemoryLinks::dummy(const std::string& name, const std::string& what) {
+Result<MemoryLinks::State*> MemoryLinks::find_dummy(const std::string& name, const std::string& what) {
     const auto found = devices_.find(name);
     if (found == devices_.end()) return errno_error(ENODEV, what);
     if (found->second.device.kind != kDummy) return not_a_dummy(found->second.device);
@@ -41,7 +41,7 @@ Result<void> MemoryLinks::create_dummy(const std::string& name) {
 Result<bool> MemoryLinks::delete_dummy(const std::string& name) {
     const auto what = "delete device " + name;
     if (auto error = begin_call(what)) return *error;
-    const auto found = dummy(name, what);
+    const auto found = find_dummy(name, what);
     if (!found && found.error().code == ENODEV) return false;
     RETURN_IF_ERROR(found);
     devices_.erase(name);
@@ -55,14 +55,14 @@ Result<std::vector<DeviceAddress>> MemoryLinks::addresses() {
     return all;
 }
 
-Result<std::vector<Refusal>> MemoryLinks::add_addresses(const std::string& name,
+Result<std::vector<Refusal>> MemoryLinks::add_addresses(const std::string& dummy,
                                                         std::span<const net::IpAddress> addresses) {
-    const auto what = "add addresses to device " + name;
+    const auto what = "add addresses to device " + dummy;
     if (auto error = begin_call(what)) return *error;
-    ASSIGN_OR_RETURN(auto* state, dummy(name, what));
+    ASSIGN_OR_RETURN(auto* state, find_dummy(dummy, what));
     std::vector<Refusal> refusals;
     for (std::size_t i = 0; i < addresses.size(); ++i) {
-        const DeviceAddress made{name, addresses[i], net::address_bits(addresses[i].family())};
+        const DeviceAddress made{dummy, addresses[i], net::address_bits(addresses[i].family())};
         if (addresses[i].family() == refused_) {
             refusals.push_back({i, errno_error(EACCES, fmt::format("{}: {}", what, addresses[i].text()))});
         } else if (std::find(state->addresses.begin(), state->addresses.end(), made) == state->addresses.end()) {
@@ -73,14 +73,14 @@ Result<std::vector<Refusal>> MemoryLinks::add_addresses(const std::string& name,
     return refusals;
 }
 
-Result<std::vector<Refusal>> MemoryLinks::remove_addresses(const std::string& name,
+Result<std::vector<Refusal>> MemoryLinks::remove_addresses(const std::string& dummy,
                                                            std::span<const net::IpAddress> addresses) {
-    const auto what = "remove addresses from device " + name;
+    const auto what = "remove addresses from device " + dummy;
     if (auto error = begin_call(what)) return *error;
-    ASSIGN_OR_RETURN(auto* state, dummy(name, what));
+    ASSIGN_OR_RETURN(auto* state, find_dummy(dummy, what));
     for (const auto& address : addresses)
         counters_.removed +=
-            std::erase(state->addresses, DeviceAddress{name, address, net::address_bits(address.family())});
+            std::erase(state->addresses, DeviceAddress{dummy, address, net::address_bits(address.family())});
     return std::vector<Refusal>();
 }
 

@@ -42,7 +42,7 @@ class MemoryLinks final : public Links {
     };
     [[nodiscard]] std::optional<Error> begin_call(const std::string& what);
     // The dummy, or why there is none to be changed.
-    [[nodiscard]] Result<State*> dummy(const std::string& name, const std::string& what);
+    [[nodiscard]] Result<State*> find_dummy(const std::string& name, const std::string& what);
 
     std::map<std::string, State> devices_;
     std::optional<net::Family> refused_;
