@@ -66,6 +66,10 @@ struct Context {
 [[nodiscard]] SetEntry hairpin_entry(const plan::Hairpin& hairpin);
 [[nodiscard]] SetEntry health_check_entry(std::uint16_t node_port);
 [[nodiscard]] SetEntry address_entry(Set set, const net::IpAddress& address);
+// Without its flag mh sends all of a client to one endpoint; kube-proxy sets it too.
+[[nodiscard]] inline std::uint32_t scheduler_flags(const std::string& scheduler) {
+    return scheduler == "mh" ? kernel::ipvs::kScheduler2 : 0;
+}
 // UDP and SCTP have no connections that somebody would wait for (kube-proxy takes SCTP for one of these too).
 [[nodiscard]] inline bool drains(net::Protocol protocol) { return protocol == net::Protocol::kTcp; }
 

@@ -42,8 +42,7 @@ kernel::ipvs::Service service_at(const net::IpAddress& address, const plan::Serv
                             ? context.options.scheduler
                             : plan.scheduler;
     if (plan.affinity_seconds != 0) service.flags |= kernel::ipvs::kPersistent;
-    // Without it all that a client sends goes to one endpoint; kube-proxy does the same.
-    if (service.scheduler == "mh") service.flags |= kernel::ipvs::kScheduler2;
+    service.flags |= scheduler_flags(service.scheduler);
     service.timeout_seconds = plan.affinity_seconds;
     return service;
 }

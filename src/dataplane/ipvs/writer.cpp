@@ -68,7 +68,7 @@ Result<Writer::Refusals> Writer::apply(std::span<const Command> commands) {
     return all;
 }
 
-Result<void> Writer::change_sets(std::span<const SetEntry> entries, bool add, const std::vector<std::size_t>* owners) {
+Result<void> Writer::change_sets(std::span<const SetEntry> entries, bool add, const RefusedEntry& refused) {
     std::array<std::vector<kernel::ipset::Element>, kSetCount> elements;
     std::array<std::vector<std::size_t>, kSetCount> indices;
     for (std::size_t i = 0; i < entries.size(); ++i) {
@@ -85,8 +85,8 @@ Result<void> Writer::change_sets(std::span<const SetEntry> entries, bool add, co
         outcome_.committed(start);
         (add ? outcome_.elements_added : outcome_.elements_deleted) += elements[set].size() - refusals.size();
         for (const auto& refusal : refusals) {
-            if (owners == nullptr) return refusal.error;
-            asides_[(*owners)[indices[set][refusal.element]]].reason = refusal.error.message;
+            if (!refused) return refusal.error;
+            refused(indices[set][refusal.element], refusal.error);
         }
     }
     return {};
@@ -97,33 +97,11 @@ Result<void> Writer::add(std::span<const SetEntry> entries) { return change_sets
 Result<void> Writer::remove(std::span<const SetEntry> entries) { return change_sets(entries, false, nullptr); }
 
 void Writer::set_aside(const FrontChange& change, std::size_t index, std::string reason) {
-    if (asides_.contains(index) && !asides_[index].name.service.name.empty()) return;  // the first reason counts
-    asides_[index] = Aside::of(change.after, std::move(reason), !change.before.servers.empty());
+    // The first reason counts.
+    asides_.emplace(index, Aside::of(change.after, std::move(reason), !change.before.servers.empty()));
 }
 
-void Writer::plan_arrival(const FrontChange& change, std::size_t index, Batch& batch) const {
-    const auto put = [&](Command made) {
-        batch.commands.push_back(std::move(made));
-        batch.owners.push_back(index);
-    };
-    for (const auto& server : change.after.servers) {
-        const auto* held = find_server(change.before, server.service.key);
-        if (held == nullptr)
-            put(command(Verb::kNewService, server.service));
-        else if (held->service != server.service)
-            put(command(Verb::kSetService, server.service));
-        for (const auto& destination : server.destinations) {
-            const auto* there = held == nullptr ? nullptr : find_destination(*held, destination.key);
-            const bool drains_still = held != nullptr && draining_.contains({server.service.key, destination.key});
-            if (there == nullptr && !drains_still)
-                put(command(Verb::kNewDestination, server.service, destination));
-            else if (there == nullptr || *there != destination)
-                put(command(Verb::kSetDestination, server.service, destination));
-        }
-    }
-}
-
-Result<void> Writer::arrive(std::vector<FrontChange>& changes) {
+Result<void> Writer::add_entries(const std::vector<FrontChange>& changes) {
     std::vector<SetEntry> entries;
     std::vector<std::size_t> owners;
     for (std::size_t i = 0; i < changes.size(); ++i)
@@ -131,64 +109,91 @@ Result<void> Writer::arrive(std::vector<FrontChange>& changes) {
             entries.push_back(entry);
             owners.push_back(i);
         }
-    RETURN_IF_ERROR(change_sets(entries, true, &owners));
-    for (auto& [index, aside] : asides_)
-        aside = Aside::of(changes[index].after, aside.reason, !changes[index].before.servers.empty());
+    return change_sets(entries, true, [&](std::size_t entry, const Error& error) {
+        set_aside(changes[owners[entry]], owners[entry], error.message);
+    });
+}
 
+// Before their destinations: one that is there already and not ours must not get any.
+Result<void> Writer::make_services(std::vector<FrontChange>& changes) {
     std::set<std::size_t> left;
     for (std::size_t i = 0; i < changes.size(); ++i)
         if (!asides_.contains(i)) left.insert(i);
-    // A second time with schedulers that this kernel has, and no third: the default one is not replaced.
-    for (bool more = true; more;) {
+    // A second time with the default scheduler, and no third: nothing takes its place.
+    while (!left.empty()) {
         Batch batch;
-        for (const auto index : left) plan_arrival(changes[index], index, batch);
+        for (const auto index : left)
+            for (const auto& server : changes[index].after.servers) {
+                const auto* held = find_server(changes[index].before, server.service.key);
+                if (held == nullptr)
+                    batch.put(command(Verb::kNewService, server.service), index);
+                else if (held->service != server.service)
+                    batch.put(command(Verb::kSetService, server.service), index);
+            }
         ASSIGN_OR_RETURN(const auto refusals, apply(batch.commands));
         left.clear();
-        ASSIGN_OR_RETURN(more, sort_refusals(changes, batch, refusals, left));
+        for (const auto& refusal : refusals) {
+            const auto& refused = batch.commands[refusal.command];
+            const auto index = batch.owners[refusal.command];
+            const auto& service = refused.service;
+            if (refusal.error.code == ENOENT && service.scheduler != options_.scheduler) {
+                unknown_schedulers_.insert(service.scheduler);
+                left.insert(index);
+            } else if (refused.verb == Verb::kNewService && refusal.error.code == EEXIST) {
+                set_aside(changes[index], index,
+                          fmt::format("the virtual server {} is there already and not ours", text(service.key)));
+            } else {
+                set_aside(changes[index], index, refusal.error.message);
+            }
+        }
+        for (const auto index : left) {
+            for (auto& server : changes[index].after.servers) {
+                auto& service = server.service;
+                if (!unknown_schedulers_.contains(service.scheduler)) continue;
+                service.scheduler = options_.scheduler;
+                service.flags = (service.flags & kernel::ipvs::kPersistent) | scheduler_flags(service.scheduler);
+            }
+        }
+    }
+    return {};
+}
+
+Result<void> Writer::make_destinations(const std::vector<FrontChange>& changes) {
+    Batch batch;
+    for (std::size_t i = 0; i < changes.size(); ++i) {
+        if (asides_.contains(i)) continue;
+        for (const auto& server : changes[i].after.servers) {
+            const auto* held = find_server(changes[i].before, server.service.key);
+            for (const auto& destination : server.destinations) {
+                const auto* there = held == nullptr ? nullptr : find_destination(*held, destination.key);
+                const bool drains_still = draining_.contains({server.service.key, destination.key});
+                if (there == nullptr && !drains_still)
+                    batch.put(command(Verb::kNewDestination, server.service, destination), i);
+                else if (there == nullptr || *there != destination)
+                    batch.put(command(Verb::kSetDestination, server.service, destination), i);
+            }
+        }
+    }
+    ASSIGN_OR_RETURN(const auto refusals, apply(batch.commands));
+    for (const auto& refusal : refusals) {
+        const auto index = batch.owners[refusal.command];
+        set_aside(changes[index], index, refusal.error.message);
     }
     for (std::size_t i = 0; i < changes.size(); ++i)
         if (!asides_.contains(i))
             for (const auto& server : changes[i].after.servers)
                 for (const auto& destination : server.destinations)
                     draining_.erase({server.service.key, destination.key});
+    return {};
+}
+
+Result<void> Writer::arrive(std::vector<FrontChange>& changes) {
+    RETURN_IF_ERROR(add_entries(changes));
+    RETURN_IF_ERROR(make_services(changes));
+    RETURN_IF_ERROR(make_destinations(changes));
     for (const auto& [index, aside] : asides_)
         if (aside.landed && refused_mode_ == Refused::kError) return fail("{}: {}", aside.name.text(), aside.reason);
     return undo(changes);
-}
-
-Result<bool> Writer::sort_refusals(std::vector<FrontChange>& changes, const Batch& batch, const Refusals& refusals,
-                                   std::set<std::size_t>& again) {
-    for (const auto& refusal : refusals) {
-        const auto& one = batch.commands[refusal.command];
-        const auto index = batch.owners[refusal.command];
-        auto& change = changes[index];
-        const bool about_service = one.verb == Verb::kNewService || one.verb == Verb::kSetService;
-        if (about_service && refusal.error.code == ENOENT && one.service.scheduler != options_.scheduler) {
-            unknown_schedulers_.insert(one.service.scheduler);
-            again.insert(index);
-            continue;
-        }
-        if (again.contains(index)) continue;  // a destination of that one
-        if (one.verb == Verb::kNewService && refusal.error.code == EEXIST) {
-            set_aside(change, index,
-                      fmt::format("the virtual server {} is there already and not ours", text(one.service.key)));
-            continue;
-        }
-        set_aside(change, index, refusal.error.message);
-    }
-    for (const auto index : again) {
-        // What was made of it, of several virtual servers of a node port, is made anew.
-        std::vector<Command> made;
-        for (auto& server : changes[index].after.servers) {
-            if (made_.erase(server.service.key) != 0) made.push_back(command(Verb::kDeleteService, server.service));
-            if (!unknown_schedulers_.contains(server.service.scheduler)) continue;
-            server.service.scheduler = options_.scheduler;
-            server.service.flags &= ~kernel::ipvs::kScheduler2;
-            if (options_.scheduler == "mh") server.service.flags |= kernel::ipvs::kScheduler2;
-        }
-        RETURN_IF_ERROR(apply(made));
-    }
-    return !again.empty();
 }
 
 // What is new and was not taken as a whole goes again; of somebody else's virtual server only our elements.

@@ -7,6 +7,7 @@
 // The dataplane has rules and addresses written in between. One thread.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <set>
 #include <span>
@@ -52,16 +53,21 @@ class Writer {
     struct Batch {
         std::vector<kernel::ipvs::Command> commands;
         std::vector<std::size_t> owners;
+
+        void put(kernel::ipvs::Command command, std::size_t owner) {
+            commands.push_back(std::move(command));
+            owners.push_back(owner);
+        }
     };
+    using RefusedEntry = std::function<void(std::size_t entry, const Error& error)>;
     using Refusals = std::vector<kernel::ipvs::Refusal>;
 
     [[nodiscard]] Result<Refusals> apply(std::span<const kernel::ipvs::Command> commands);
-    [[nodiscard]] Result<void> change_sets(std::span<const SetEntry> entries, bool add,
-                                           const std::vector<std::size_t>* owners);
-    void plan_arrival(const FrontChange& change, std::size_t index, Batch& batch) const;
-    // True: some have to be tried again, with another scheduler.
-    [[nodiscard]] Result<bool> sort_refusals(std::vector<FrontChange>& changes, const Batch& batch,
-                                             const Refusals& refusals, std::set<std::size_t>& again);
+    // Without `refused` a refusal is an error.
+    [[nodiscard]] Result<void> change_sets(std::span<const SetEntry> entries, bool add, const RefusedEntry& refused);
+    [[nodiscard]] Result<void> add_entries(const std::vector<FrontChange>& changes);
+    [[nodiscard]] Result<void> make_services(std::vector<FrontChange>& changes);
+    [[nodiscard]] Result<void> make_destinations(const std::vector<FrontChange>& changes);
     [[nodiscard]] Result<void> undo(const std::vector<FrontChange>& changes);
     void set_aside(const FrontChange& change, std::size_t index, std::string reason);
 
