@@ -189,6 +189,17 @@ TEST_P(IpvsDataplaneKernel, CleanupLeavesOthersAlone) {
 
 // --- packets ---
 
+// Within `limit`; a condition that does not come fails the test.
+template <typename Condition>
+bool comes(std::chrono::seconds limit, Condition condition) {
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() >= deadline) return false;
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    }
+    return true;
+}
+
 class IpvsPackets : public ::testing::TestWithParam<Family> {
   protected:
     void SetUp() override {
@@ -238,6 +249,17 @@ class IpvsPackets : public ::testing::TestWithParam<Family> {
         const auto done = process_->dataplane.apply(planner_->apply(changes));
         ASSERT_TRUE(done) << done.error().message;
         EXPECT_THAT(done->set_aside, IsEmpty());
+        // The kernel takes a new IPv6 address for its own a moment later.
+        const auto plan = planner_->plan();
+        for (const auto& [name, service_port] : plan.service_ports)
+            for (const auto& destination : service_port->destinations)
+                EXPECT_TRUE(destination.key.node_port ||
+                            comes(std::chrono::seconds(20), [&] { return is_local(destination.key.address); }))
+                    << destination.key.text();
+    }
+    [[nodiscard]] bool is_local(const net::IpAddress& address) const {
+        const auto route = topology_->node().must_run({"ip", "route", "get", address.text()});
+        return route && route->starts_with("local ");
     }
     std::vector<testnet::Outcome> ask(testnet::Place from, std::string_view source, std::string_view destination,
                                       std::uint16_t port, int times = 4) {
@@ -360,31 +382,21 @@ TEST_P(IpvsPackets, ExplainAgreesWithTheKernel) {
     object.external_traffic_policy = api::TrafficPolicy::kLocal;
     change({put(object), put(ends({"10.0.0.2"}, {"10.181.0.2"}))});
     const auto inside = topology_->node().enter();
-    const plan::Explainer explainer(planner_->plan(), plan::ipvs_profile());
+    const auto plan = planner_->plan();
+    const plan::Explainer explainer(plan, plan::ipvs_profile());
     const auto journey = explainer.explain({at("10.0.0.1"), at("1.2.3.4"), net::Protocol::kTcp, 80, "pods"});
-    const auto before = sight(planner_->plan(), journey, options());
+    const auto before = sight(plan, journey, options());
     ASSERT_TRUE(before) << before.error().message;
     EXPECT_THAT(before->differences, IsEmpty());
     EXPECT_THAT(before->found, Contains(HasSubstr("DNAT")));
     ASSERT_TRUE(topology_->node().must_run({"ipvsadm", "-e", "-t", net::host_port(at("1.2.3.4"), 80), "-r",
                                             net::host_port(at("10.0.0.2"), 8080), "-m", "-w", "7"}));
-    const auto after = sight(planner_->plan(), journey, options());
+    const auto after = sight(plan, journey, options());
     ASSERT_TRUE(after);
     EXPECT_THAT(after->differences, Contains(HasSubstr("weight 7")));
     const auto repaired = process_->dataplane.reconcile(planner_->plan());
     ASSERT_TRUE(repaired);
     EXPECT_EQ(repaired->differences, 1U);
-}
-
-// Within `limit`; a condition that does not come fails the test.
-template <typename Condition>
-bool comes(std::chrono::seconds limit, Condition condition) {
-    const auto deadline = std::chrono::steady_clock::now() + limit;
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() >= deadline) return false;
-        std::this_thread::sleep_for(std::chrono::milliseconds(200));
-    }
-    return true;
 }
 
 sockaddr_storage socket_address(const net::IpAddress& address, std::uint16_t port, socklen_t& length) {

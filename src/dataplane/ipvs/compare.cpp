@@ -46,6 +46,10 @@ class Comparer {
         std::vector<Front> accepted;
         accepted.reserve(all.size());
         for (auto& front : all) {
+            if (const auto aside = Aside::by_options(front, context_.options)) {
+                result_.aside.emplace(front.key, *aside);
+                continue;
+            }
             if (const auto reason = objection(front); !reason.empty()) {
                 result_.aside.emplace(front.key, Aside::of(front, reason));
                 continue;
@@ -57,7 +61,6 @@ class Comparer {
     }
 
     std::string objection(const Front& front) const {
-        if (auto reason = refused_by_options(front, context_.options); !reason.empty()) return reason;
         for (const auto& server : front.servers) {
             const auto& key = server.service.key;
             if (wanted_.contains(key)) return fmt::format("another Service has the virtual server {}", text(key));
@@ -176,9 +179,11 @@ void Comparison::differ(std::string example) {
     if (++differences <= kMostExamples) examples.push_back(std::move(example));
 }
 
-std::string refused_by_options(const Front& front, const IpvsOptions& options) {
-    if (front.key.node_port || !is_excluded(front.key.address, options)) return {};
-    return "its address is excluded (ipvs.excludeCIDRs)";
+std::optional<Aside> Aside::by_options(const Front& front, const IpvsOptions& options) {
+    if (front.key.node_port || !is_excluded(front.key.address, options)) return std::nullopt;
+    auto aside = of(front, "its address is excluded (ipvs.excludeCIDRs)");
+    aside.by_option = true;
+    return aside;
 }
 
 std::string text_of(const std::map<plan::DestinationKey, std::string>& short_circuits) {

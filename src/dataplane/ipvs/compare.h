@@ -4,8 +4,10 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <unordered_set>
 #include <vector>
 
@@ -44,11 +46,14 @@ struct FrontChange {
 struct Aside {
     plan::ServicePortName name;
     std::string reason;
-    bool landed = false;  // the kernel has some of it, from before
+    bool landed = false;     // the kernel has some of it, from before
+    bool by_option = false;  // nothing that changes in the kernel brings it
 
-    [[nodiscard]] static Aside of(const Front& front, std::string reason, bool landed = false) {
-        return {front.name, fmt::format("{}: {}", front.key.text(), reason), landed};
+    [[nodiscard]] static Aside of(const Front& front, std::string_view reason, bool landed = false) {
+        return {front.name, fmt::format("{}: {}", front.key.text(), reason), landed, false};
     }
+    // Absent: no option keeps it out.
+    [[nodiscard]] static std::optional<Aside> by_options(const Front& front, const IpvsOptions& options);
 };
 
 struct Comparison {
@@ -61,7 +66,7 @@ struct Comparison {
     std::map<plan::DestinationKey, Aside> aside;        // somebody else has it
     std::map<plan::DestinationKey, std::string> short_circuits;
     std::set<Leaving> draining;
-    bool drained = false;  // one of those can go
+    bool drained = false;  // some of those can go
     ObservedRules rules;
     std::uint64_t differences = 0;
     std::vector<std::string> examples;  // the first few
@@ -71,9 +76,6 @@ struct Comparison {
 
 [[nodiscard]] Result<Comparison> compare(const Kernel& kernel, const plan::Plan& plan, const Context& context,
                                          bool random_fully);
-
-// Why nothing is written for it whatever the kernel holds; empty: it is.
-[[nodiscard]] std::string refused_by_options(const Front& front, const IpvsOptions& options);
 
 [[nodiscard]] std::string text_of(const std::map<plan::DestinationKey, std::string>& short_circuits);
 

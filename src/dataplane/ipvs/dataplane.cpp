@@ -48,8 +48,19 @@ Context IpvsDataplane::context(const plan::NodeRules& node) const {
     return {node, family_, options_, unknown_schedulers_};
 }
 
-std::vector<Chain> IpvsDataplane::chains_of(const plan::NodeRules& node) const {
-    return render_chains({node, family_, random_fully_}, text_of(state_->short_circuits));
+std::vector<Chain> IpvsDataplane::chains_of(const plan::NodeRules& node, const ShortCircuits& short_circuits) const {
+    return render_chains({node, family_, random_fully_}, text_of(short_circuits));
+}
+
+Result<void> IpvsDataplane::write_rules(const RuleChange& change, Outcome& outcome) {
+    const auto chains = chains_of(state_->node, state_->short_circuits);
+    state_->nat_rules = lines(chains, tables::kNat);
+    state_->filter_rules = lines(chains, tables::kFilter);
+    if (change.text.empty()) return {};
+    const auto start = std::chrono::steady_clock::now();
+    RETURN_IF_ERROR(restore(*host_.kernel.iptables, change.text));
+    outcome.committed(start);
+    return {};
 }
 
 // By destination, so that one which passes from a service port to another is one change.
@@ -79,8 +90,8 @@ std::vector<FrontChange> IpvsDataplane::changes_of(const plan::Delta& delta, con
         one = state_->aside.erase(one->first) != 0 ? held.erase(one) : std::next(one);
     std::vector<FrontChange> changes;
     for (auto& [key, front] : wanted) {
-        if (const auto reason = refused_by_options(front, options_); !reason.empty()) {
-            state_->aside[key] = Aside::of(front, reason);
+        if (auto aside = Aside::by_options(front, options_)) {
+            state_->aside.insert_or_assign(key, std::move(*aside));
             continue;
         }
         state_->aside.erase(key);
@@ -143,7 +154,6 @@ Result<void> IpvsDataplane::unbind(const std::vector<net::IpAddress>& addresses,
 
 Result<void> IpvsDataplane::write(std::vector<FrontChange>& changes, const Extras& extras,
                                   const plan::NodeRules& node_before, Outcome& outcome) {
-    const auto chains_before = chains_of(node_before);
     Writer writer(host_.kernel, family_, options_, Writer::Refused::kError, unknown_schedulers_, state_->draining,
                   outcome);
     RETURN_IF_ERROR(writer.add(extras.added));
@@ -155,16 +165,23 @@ Result<void> IpvsDataplane::write(std::vector<FrontChange>& changes, const Extra
         touched.emplace(address, count > 0);
         return count;
     };
+    ShortCircuits lost;
+    ShortCircuits won;
     for (std::size_t i = 0; i < changes.size(); ++i) {
         const auto& [before, after] = changes[i];
         if (before.address) --touch(*before.address);
-        if (!before.short_circuit.empty()) state_->short_circuits.erase(before.key);
+        if (!before.short_circuit.empty()) {
+            lost[before.key] = before.short_circuit;
+            state_->short_circuits.erase(before.key);
+        }
         if (const auto aside = writer.asides().find(i); aside != writer.asides().end()) {
             state_->aside[after.key] = aside->second;
             continue;
         }
         if (after.address) ++touch(*after.address);
-        if (!after.short_circuit.empty()) state_->short_circuits[after.key] = after.short_circuit;
+        if (after.short_circuit.empty()) continue;
+        won[after.key] = after.short_circuit;
+        state_->short_circuits[after.key] = after.short_circuit;
     }
     std::vector<net::IpAddress> come;
     std::vector<net::IpAddress> gone;
@@ -178,18 +195,18 @@ Result<void> IpvsDataplane::write(std::vector<FrontChange>& changes, const Extra
         (wanted ? entries_come : entries_gone).push_back(address_entry(Set::kIpvsIps, address));
     }
 
-    const auto rules = change_of(chains_before, chains_of(state_->node));
-    if (!rules.text.empty()) {
-        const auto start = std::chrono::steady_clock::now();
-        RETURN_IF_ERROR(restore(*host_.kernel.iptables, rules.text));
-        outcome.committed(start);
+    if (!(node_before == state_->node) || lost != won) {
+        auto held = state_->short_circuits;
+        for (const auto& [key, rule] : won) held.erase(key);
+        held.merge(lost);
+        RETURN_IF_ERROR(write_rules(
+            change_of(chains_of(node_before, held), chains_of(state_->node, state_->short_circuits)), outcome));
     }
     RETURN_IF_ERROR(writer.add(entries_come));
     RETURN_IF_ERROR(bind(come, outcome));
     RETURN_IF_ERROR(unbind(gone, outcome));
     RETURN_IF_ERROR(writer.depart(changes));
     RETURN_IF_ERROR(writer.remove(entries_gone));
-    report_rules(outcome, static_cast<std::uint64_t>(std::count(rules.text.begin(), rules.text.end(), '\n')));
     return {};
 }
 
@@ -217,13 +234,12 @@ Result<Outcome> IpvsDataplane::apply(const plan::Delta& delta) {
         state_.reset();
         return written.error();
     }
+    report_rules(outcome);
     return outcome;
 }
 
-void IpvsDataplane::report_rules(Outcome& outcome, std::uint64_t written) const {
-    const auto chains = chains_of(state_->node);
-    outcome.rules = {{tables::kNat, lines(chains, tables::kNat), written},
-                     {tables::kFilter, lines(chains, tables::kFilter), 0}};
+void IpvsDataplane::report_rules(Outcome& outcome) const {
+    outcome.rules = {{tables::kNat, state_->nat_rules, 0}, {tables::kFilter, state_->filter_rules, 0}};
 }
 
 std::vector<SetAside> IpvsDataplane::set_aside() const {

@@ -51,14 +51,17 @@ class IpvsDataplane final : public Dataplane {
             return a->name < b->name;
         }
     };
+    using ShortCircuits = std::map<plan::DestinationKey, std::string>;
     // What was asked for last, and what of it is in the kernel.
     struct State {
         plan::NodeRules node;
         std::set<plan::ServicePortPlanPtr, ByName> service_ports;
         std::map<net::IpAddress, std::uint32_t> addresses;  // of the device, with the number of fronts that want one
         std::map<plan::DestinationKey, Aside> aside;
-        std::map<plan::DestinationKey, std::string> short_circuits;
+        ShortCircuits short_circuits;
         std::set<Leaving> draining;
+        std::uint64_t nat_rules = 0;
+        std::uint64_t filter_rules = 0;
     };
     using Fronts = std::map<plan::DestinationKey, Front>;
     struct Extras {
@@ -76,8 +79,9 @@ class IpvsDataplane final : public Dataplane {
     [[nodiscard]] Result<void> bind(const std::vector<net::IpAddress>& addresses, Outcome& outcome);
     [[nodiscard]] Result<void> unbind(const std::vector<net::IpAddress>& addresses, Outcome& outcome);
     [[nodiscard]] Context context(const plan::NodeRules& node) const;
-    [[nodiscard]] std::vector<Chain> chains_of(const plan::NodeRules& node) const;
-    void report_rules(Outcome& outcome, std::uint64_t written) const;
+    [[nodiscard]] std::vector<Chain> chains_of(const plan::NodeRules& node, const ShortCircuits& short_circuits) const;
+    [[nodiscard]] Result<void> write_rules(const RuleChange& change, Outcome& outcome);
+    void report_rules(Outcome& outcome) const;
 
     const net::Family family_;
     const Host host_;

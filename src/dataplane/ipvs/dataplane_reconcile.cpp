@@ -98,12 +98,8 @@ Result<void> IpvsDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
             found.removed.push_back(address_entry(Set::kIpvsIps, *front.address));
         }
     }
-    const auto rules = change_of(chains_of(plan.node), render_jumps(family_), found.rules);
-    if (!rules.text.empty()) {
-        const auto start = std::chrono::steady_clock::now();
-        RETURN_IF_ERROR(restore(*host_.kernel.iptables, rules.text));
-        outcome.committed(start);
-    }
+    RETURN_IF_ERROR(write_rules(
+        change_of(chains_of(plan.node, state_->short_circuits), render_jumps(family_), found.rules), outcome));
     std::vector<net::IpAddress> come;
     for (const auto& [address, count] : state_->addresses)
         if (!found.bound.contains(address)) come.push_back(address);
@@ -112,7 +108,7 @@ Result<void> IpvsDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
     RETURN_IF_ERROR(writer.depart(found.changes));
     RETURN_IF_ERROR(writer.remove(found.removed));
     if (found.drained) RETURN_IF_ERROR(writer.drain(std::set<Leaving>(state_->draining)));
-    report_rules(outcome, static_cast<std::uint64_t>(std::count(rules.text.begin(), rules.text.end(), '\n')));
+    report_rules(outcome);
     return {};
 }
 
@@ -129,12 +125,18 @@ std::function<Result<Dataplane::Sight>()> IpvsDataplane::look(const plan::Plan& 
 // What was seen may be old by now, so that a difference only is a reason to look again.
 Result<Outcome> IpvsDataplane::check(const plan::Plan& plan, const Sight& sight) {
     const auto* seen = static_cast<const Seen*>(sight.get());
-    if (seen == nullptr || !state_ || seen->differences != 0 || !state_->aside.empty()) return reconcile(plan);
+    if (seen == nullptr || !state_ || seen->differences != 0) return reconcile(plan);
+    const bool waits =
+        std::any_of(state_->aside.begin(), state_->aside.end(), [](const auto& one) { return !one.second.by_option; });
+    if (waits) return reconcile(plan);  // who was in the way may be gone
     Outcome outcome;
     Writer writer(host_.kernel, family_, options_, Writer::Refused::kError, unknown_schedulers_, state_->draining,
                   outcome);
-    RETURN_IF_ERROR(writer.drain(std::set<Leaving>(state_->draining)));
-    report_rules(outcome, 0);
+    if (auto drained = writer.drain(std::set<Leaving>(state_->draining)); !drained) {
+        state_.reset();  // which of them are gone?
+        return drained.error();
+    }
+    report_rules(outcome);
     return outcome;
 }
 
