@@ -417,52 +417,84 @@ sockaddr_storage socket_address(const net::IpAddress& address, std::uint16_t por
     return made;
 }
 
+// Accepts for an endpoint, in the place of the responders, so that nobody closes a connection.
+Fd listen_at(const testnet::Namespace& where, const net::IpAddress& address, std::uint16_t port) {
+    const auto inside = where.enter();
+    socklen_t length = 0;
+    auto own = socket_address(address, port, length);
+    Fd made(::socket(own.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(::bind(made.get(), reinterpret_cast<sockaddr*>(&own), length), 0) << errno;
+    EXPECT_EQ(::listen(made.get(), 5), 0);
+    return made;
+}
+
+// From a port of its own choice where `from` is 0.
+Fd connect_to(const testnet::Namespace& where, const net::IpAddress& address, std::uint16_t port,
+              const net::IpAddress& source, std::uint16_t from) {
+    const auto inside = where.enter();
+    socklen_t length = 0;
+    auto there = socket_address(address, port, length);
+    auto here = socket_address(source, from, length);
+    Fd made(::socket(there.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const int on = 1;
+    ::setsockopt(made.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    const timeval patience{10, 0};
+    ::setsockopt(made.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    ::setsockopt(made.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    EXPECT_EQ(::bind(made.get(), reinterpret_cast<sockaddr*>(&here), length), 0) << errno;
+    EXPECT_EQ(::connect(made.get(), reinterpret_cast<sockaddr*>(&there), length), 0) << errno;
+    return made;
+}
+
+// With a reset; IPVS keeps such a connection for 10 s.
+void cut(Fd& connection) {
+    const linger reset{1, 0};
+    ::setsockopt(connection.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    connection = Fd();
+}
+
 TEST_P(IpvsPackets, AnEndpointThatLeavesFinishesWhatItServes) {
-    change({put(web()), put(ends({"10.0.0.2"}, {}))});
-    std::optional<Fd> client;
-    std::optional<Fd> listener;
-    {
-        // A server of its own, so that nobody closes the connection.
-        const auto inside = topology_->at(kPods).enter();
-        socklen_t length = 0;
-        auto own = socket_address(at("10.0.0.2"), 9090, length);
-        listener.emplace(::socket(own.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        ASSERT_EQ(::bind(listener->get(), reinterpret_cast<sockaddr*>(&own), length), 0) << errno;
-        ASSERT_EQ(::listen(listener->get(), 5), 0);
-    }
     auto moved = slice("web", "web", {slice_port("p", 9090)}, {{at("10.0.0.2").text(), "r", "test-node"}});
-    change({put(moved)});
-    {
-        const auto inside = topology_->at(kOutside).enter();
-        socklen_t length = 0;
-        auto there = socket_address(at("172.30.0.1"), 80, length);
-        client.emplace(::socket(there.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        timeval patience{10, 0};
-        ::setsockopt(client->get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-        ::setsockopt(client->get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-        ASSERT_EQ(::connect(client->get(), reinterpret_cast<sockaddr*>(&there), length), 0) << errno;
-    }
-    const Fd served(::accept(listener->get(), nullptr, nullptr));
+    change({put(web()), put(moved)});
+    const auto listener = listen_at(topology_->at(kPods), at("10.0.0.2"), 9090);
+    auto client = connect_to(topology_->at(kOutside), at("172.30.0.1"), 80, at("203.0.113.9"), 0);
+    const Fd served(::accept(listener.get(), nullptr, nullptr));
     ASSERT_TRUE(served);
     change({put(ends({"10.0.0.3"}, {}))});
     EXPECT_EQ(process_->dataplane.draining(), 1U);
     EXPECT_EQ(seen(kPods, "10.0.0.1", "172.30.0.1", 80), Seens{end("10.0.0.3", "kept")});
     char byte = 'x';
-    ASSERT_EQ(::send(client->get(), &byte, 1, 0), 1);
+    ASSERT_EQ(::send(client.get(), &byte, 1, 0), 1);
     ASSERT_EQ(::recv(served.get(), &byte, 1, 0), 1) << "the connection stands";
 
     const auto inside = topology_->node().enter();
     OnKernel successor(GetParam());
     ASSERT_TRUE(successor.dataplane.reconcile(planner_->plan()));
     EXPECT_EQ(successor.dataplane.draining(), 1U) << "a restart forgets nothing";
-    const linger reset{1, 0};
-    ::setsockopt(client->get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-    client.reset();  // IPVS keeps a reset connection for 10 s
+    cut(client);
     EXPECT_TRUE(comes(std::chrono::seconds(60), [&] {
         const auto sight = successor.dataplane.look(planner_->plan())();
         return sight && successor.dataplane.check(planner_->plan(), *sight) && successor.dataplane.draining() == 0;
     }));
     EXPECT_THAT(servers_of(open_here(GetParam())), Not(Contains(HasSubstr(":9090"))));
+}
+
+// kubernetes/kubernetes#81775: a client that dials again from a port whose connection IPVS still knows.
+TEST_P(IpvsPackets, AReusedPortDoesNotLeadToAnEndpointThatLeaves) {
+    auto moved = slice("web", "web", {slice_port("p", 9090)}, {{at("10.0.0.2").text(), "r", "test-node"}});
+    change({put(web()), put(moved)});
+    constexpr std::uint16_t kPort = 45678;
+    {
+        const auto listener = listen_at(topology_->at(kPods), at("10.0.0.2"), 9090);
+        auto client = connect_to(topology_->at(kOutside), at("172.30.0.1"), 80, at("203.0.113.9"), kPort);
+        cut(client);
+    }
+    change({put(ends({"10.0.0.3"}, {}))});
+    EXPECT_EQ(process_->dataplane.draining(), 1U);
+    const auto start = std::chrono::steady_clock::now();
+    const auto again = connect_to(topology_->at(kOutside), at("172.30.0.1"), 80, at("203.0.113.9"), kPort);
+    EXPECT_TRUE(again) << "nobody listens at the old endpoint any more";
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(900)) << "a second try was needed";
 }
 
 }  // namespace

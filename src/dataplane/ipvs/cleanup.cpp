@@ -67,7 +67,8 @@ Result<void> clean_kernel() {
 }
 
 Result<void> clean_device() {
-    if (!kernel::ipvs::dummy_device_exists(kDevice).has_value()) return {};
+    ASSIGN_OR_RETURN(const bool there, kernel::ipvs::dummy_device_exists(kDevice));
+    if (!there) return {};  // nor is a device of another kind ours
     auto deleted = kernel::ipvs::delete_dummy_device(kDevice);
     if (!deleted) return deleted.error();
     return {};
