@@ -59,12 +59,13 @@ kernel::ipset::Definition definition(Set set, net::Family family) {
 }
 
 bool is_own_chain(std::string_view table, std::string_view chain) {
-    using namespace chains;
-    static constexpr std::array<std::string_view, 8> kNat{kServices, kLoadBalancer,  kNodePort,     kPostrouting,
-                                                          kMarkMasq, kExternalLocal, kShortCircuit, kOwn};
-    static constexpr std::array<std::string_view, 6> kFilters{kForward,      kNodePort, kProxyFirewall,
-                                                              kSourceRanges, kFilter,   kOutFilter};
-    static constexpr std::array<std::string_view, 3> kMangle{kOwnTraffic, kOwnRanges, kOwn};
+    static constexpr std::array<std::string_view, 8> kNat{
+        chains::kServices, chains::kLoadBalancer,  chains::kNodePort,     chains::kPostrouting,
+        chains::kMarkMasq, chains::kExternalLocal, chains::kShortCircuit, chains::kOwn};
+    static constexpr std::array<std::string_view, 6> kFilters{chains::kForward,       chains::kNodePort,
+                                                              chains::kProxyFirewall, chains::kSourceRanges,
+                                                              chains::kFilter,        chains::kOutFilter};
+    static constexpr std::array<std::string_view, 3> kMangle{chains::kOwnTraffic, chains::kOwnRanges, chains::kOwn};
     const auto has = [&](const auto& list) { return std::find(list.begin(), list.end(), chain) != list.end(); };
     if (table == tables::kNat) return has(kNat);
     if (table == tables::kFilter) return has(kFilters);

@@ -96,9 +96,9 @@ Result<void> Writer::add(std::span<const SetEntry> entries) { return change_sets
 
 Result<void> Writer::remove(std::span<const SetEntry> entries) { return change_sets(entries, false, nullptr); }
 
-void Writer::set_aside(const FrontChange& change, std::size_t index, std::string reason) {
+void Writer::set_aside(const FrontChange& change, std::size_t index, std::string_view reason) {
     // The first reason counts.
-    asides_.emplace(index, Aside::of(change.after, std::move(reason), !change.before.servers.empty()));
+    asides_.emplace(index, Aside::of(change.after, reason, !change.before.servers.empty()));
 }
 
 Result<void> Writer::add_entries(const std::vector<FrontChange>& changes) {

@@ -69,7 +69,7 @@ class Writer {
     [[nodiscard]] Result<void> make_services(std::vector<FrontChange>& changes);
     [[nodiscard]] Result<void> make_destinations(const std::vector<FrontChange>& changes);
     [[nodiscard]] Result<void> undo(const std::vector<FrontChange>& changes);
-    void set_aside(const FrontChange& change, std::size_t index, std::string reason);
+    void set_aside(const FrontChange& change, std::size_t index, std::string_view reason);
 
     const Kernel& kernel_;
     const net::Family family_;
