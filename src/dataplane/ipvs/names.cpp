@@ -59,9 +59,9 @@ kernel::ipset::Definition definition(Set set, net::Family family) {
 }
 
 bool is_own_chain(std::string_view table, std::string_view chain) {
-    static constexpr std::array<std::string_view, 8> kNat{
-        chains::kServices, chains::kLoadBalancer,  chains::kNodePort,     chains::kPostrouting,
-        chains::kMarkMasq, chains::kExternalLocal, chains::kShortCircuit, chains::kOwn};
+    static constexpr std::array<std::string_view, 7> kNat{
+        chains::kServices, chains::kLoadBalancer,  chains::kNodePort,    chains::kPostrouting,
+        chains::kMarkMasq, chains::kExternalLocal, chains::kShortCircuit};
     static constexpr std::array<std::string_view, 6> kFilters{chains::kForward,       chains::kNodePort,
                                                               chains::kProxyFirewall, chains::kSourceRanges,
                                                               chains::kFilter,        chains::kOutFilter};

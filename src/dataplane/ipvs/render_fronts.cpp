@@ -26,9 +26,7 @@ std::vector<kernel::ipvs::Destination> behind(const plan::ServicePortPlan& plan,
     for (const auto& endpoint : plan.pool(destination.treatment(SourceClass::kOutside).pool)) {
         auto& one = made.emplace_back();
         one.key = {endpoint.address, endpoint.port};
-        const auto weight = std::lower_bound(plan.weights.begin(), plan.weights.end(), endpoint.address,
-                                             [](const auto& own, const auto& key) { return own.address < key; });
-        if (weight != plan.weights.end() && weight->address == endpoint.address) one.weight = weight->weight;
+        one.weight = plan::weight_of(plan.weights, endpoint.address);
     }
     std::sort(made.begin(), made.end());
     return made;
