@@ -12,6 +12,6 @@ ctest_step "unit tests, fuzz corpora, lint" dev -L '^(unit|fuzz|lint)$' -LE '^lo
 step "build (asan)" build_asan
 ctest_step "unit tests and fuzz corpora under sanitizers" asan -L '^(unit|fuzz)$' -LE '^long$' -j "$JOBS"
 ctest_step "packets through the kernel" dev -L '^packets$' -LE '^long$' -j "$JOBS"
-ctest_step "packets through the kernels of Debian 12 and its backports" dev -L '^vm$' -LE '^long$' -j "$JOBS"
+ctest_step "the kernels of Debian 12 and its backports, and one with IPVS" dev -L '^vm$' -LE '^long$' -j "$JOBS"
 step "build (release)" tools/build.sh
 counted_step "demo" test/demo/demo.sh build/release/bin/ghostip

@@ -22,8 +22,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::minutes kNeighboursInterval{10};
 
-Result<plan::HostFacts> host_facts() {
-    ASSIGN_OR_RETURN(auto addresses, kernel::route::interface_addresses());
+Result<plan::HostFacts> host_facts(const plan::ModeProfile& profile) {
+    ASSIGN_OR_RETURN(auto addresses, kernel::route::interface_addresses(profile.service_device));
     ASSIGN_OR_RETURN(auto gateways, kernel::route::gateways());
     return plan::HostFacts{std::move(addresses), std::move(gateways)};
 }
@@ -80,7 +80,7 @@ Result<std::unique_ptr<Agent>> Agent::create(AgentConfig config, api::ObjectSour
 
 Result<void> Agent::open_families() {
     const auto* mode = config_.mode;
-    auto known = host_facts();
+    auto known = host_facts(mode->profile());
     if (!known) {
         log::warning("{}; node ports are only open on the Node's own addresses until that works",
                      known.error().message);
@@ -284,7 +284,7 @@ void Agent::sync(const std::vector<api::Change>& changes) {
     const bool host_changed = addresses_changed_.exchange(false);
     std::optional<plan::HostFacts> host;
     if (host_changed) {
-        auto known = host_facts();
+        auto known = host_facts(config_.mode->profile());
         if (known) {
             host = std::move(*known);
         } else {  // what was known stays, until it can be asked again
@@ -388,7 +388,7 @@ void Agent::post(Put put) {
 }
 
 void Agent::watch_addresses() {
-    auto watch = kernel::route::AddressWatch::open();
+    auto watch = kernel::route::AddressWatch::open(std::string(config_.mode->profile().service_device));
     if (!watch) {
         log::warning("{}; changes of this node's addresses are not followed", watch.error().message);
         return;

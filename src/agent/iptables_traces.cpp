@@ -9,7 +9,7 @@
 
 namespace ghostip::agent {
 
-using dataplane::iptables::TableRemoval;
+using dataplane::TableRemoval;
 
 namespace {
 

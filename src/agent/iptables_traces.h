@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "dataplane/iptables/removal.h"
+#include "dataplane/iptables_removal.h"
 
 namespace ghostip::agent {
 
@@ -26,7 +26,7 @@ enum class Chains : std::uint8_t {
 // Whether these are the rules of ghostip's iptables mode.
 [[nodiscard]] bool are_own_rules(std::string_view save);
 
-using IptablesRemoval = dataplane::iptables::Removal;
+using IptablesRemoval = dataplane::Removal;
 [[nodiscard]] IptablesRemoval iptables_removal(std::string_view save, Chains chains = Chains::kAll);
 
 }  // namespace ghostip::agent

@@ -3,12 +3,14 @@
 #include <array>
 
 #include "dataplane/iptables/dataplane.h"
+#include "dataplane/ipvs/dataplane.h"
 #include "dataplane/nftables/dataplane.h"
 
 namespace ghostip::agent {
 
 std::span<const dataplane::Mode> modes() {
-    static const std::array<dataplane::Mode, 2> table{dataplane::nftables::mode(), dataplane::iptables::mode()};
+    static const std::array<dataplane::Mode, 3> table{dataplane::nftables::mode(), dataplane::iptables::mode(),
+                                                      dataplane::ipvs::mode()};
     return table;
 }
 

@@ -94,6 +94,14 @@ void begin(Writer& out, std::string_view api_version, Kind kind) {
     out.open('{').member("apiVersion", api_version).member("kind", kind_name(kind)).key("metadata").open('{');
 }
 
+void write_weights(Writer& out, const std::vector<EndpointWeight>& weights) {
+    if (weights.empty()) return;
+    std::string text;
+    for (const auto& weight : weights)
+        text += fmt::format("{}{}={}", text.empty() ? "" : ", ", weight.address.text(), weight.weight);
+    out.member(kWeightsAnnotation, text);
+}
+
 void write_port(Writer& out, const ServicePort& port) {
     out.open('{');
     if (!port.name.empty()) out.member("name", port.name);
@@ -108,6 +116,12 @@ void write(Writer& out, const Service& service) {
     out.member("name", service.name).member("namespace", service.namespace_);
     if (service.proxied_elsewhere)
         out.key("labels").open('{').member("service.kubernetes.io/service-proxy-name", "elsewhere").close('}');
+    if (!service.scheduler.empty() || !service.endpoint_weights.empty()) {
+        out.key("annotations").open('{');
+        if (!service.scheduler.empty()) out.member(kSchedulerAnnotation, service.scheduler);
+        write_weights(out, service.endpoint_weights);
+        out.close('}');
+    }
     out.close('}').key("spec").open('{').member("type", type_name(service.type));
     if (service.headless) out.member("clusterIP", "None").raw("\"clusterIPs\":[\"None\"]");
     if (service.cluster_ip) out.member("clusterIP", service.cluster_ip->text());
@@ -149,11 +163,13 @@ void write(Writer& out, const EndpointSlice& slice) {
     if (!slice.service_name.empty()) out.member("kubernetes.io/service-name", slice.service_name);
     if (slice.headless) out.member("service.kubernetes.io/headless", "");
     out.close('}');
-    if (const auto time = slice.last_change_trigger_time)
-        out.key("annotations")
-            .open('{')
-            .member("endpoints.kubernetes.io/last-change-trigger-time", codec::rfc3339_text(*time))
-            .close('}');
+    if (slice.last_change_trigger_time || !slice.endpoint_weights.empty()) {
+        out.key("annotations").open('{');
+        if (const auto time = slice.last_change_trigger_time)
+            out.member("endpoints.kubernetes.io/last-change-trigger-time", codec::rfc3339_text(*time));
+        write_weights(out, slice.endpoint_weights);
+        out.close('}');
+    }
     out.close('}').member("addressType", type_name(slice.address_type));
     out.list("ports", slice.ports, [&](const SlicePort& port) {
         out.open('{').key("name");

@@ -30,6 +30,8 @@ std::vector<Case> cases() {
     full.external_traffic_policy = full.internal_traffic_policy = TrafficPolicy::kLocal;
     full.health_check_node_port = 31000;
     full.proxied_elsewhere = true;
+    full.scheduler = "wlc";
+    full.endpoint_weights = {{address("10.1.0.1"), 0}, {address("fd00:1::1"), 65535}};
     Service headless;
     headless.namespace_ = "shop";
     headless.name = "db";
@@ -46,6 +48,7 @@ std::vector<Case> cases() {
     slice.endpoints = {{address("10.1.0.1"), false, false, true, 0, 0},
                        {address("10.1.0.2"), true, true, false, Endpoint::kNone, Endpoint::kNone}};
     slice.node_names = {"n \"1\"\n"};
+    slice.endpoint_weights = {{address("10.1.0.2"), 7}};
     slice.hints = {{{"a", "b"}, {"n1"}}};
     EndpointSlice other;
     other.namespace_ = "shop";

@@ -21,6 +21,18 @@
 
 namespace ghostip::api {
 
+// Annotations of ghostip's own (docs/annotations.md).
+inline constexpr std::string_view kSchedulerAnnotation = "ghostip.io/ipvs-scheduler";
+inline constexpr std::string_view kWeightsAnnotation = "ghostip.io/endpoint-weights";
+
+// How much of the traffic an endpoint gets beside the others, in modes that schedule. 0: nothing new.
+struct EndpointWeight {
+    net::IpAddress address;
+    std::uint32_t weight = 1;  // at most 65535
+
+    friend auto operator<=>(const EndpointWeight&, const EndpointWeight&) = default;
+};
+
 enum class ServiceType : std::uint8_t { kClusterIp, kNodePort, kLoadBalancer, kExternalName };
 enum class TrafficPolicy : std::uint8_t { kCluster, kLocal };
 
@@ -52,6 +64,9 @@ struct Service {
     TrafficPolicy internal_traffic_policy = TrafficPolicy::kCluster;
     std::uint16_t health_check_node_port = 0;  // 0 = none
     bool proxied_elsewhere = false;            // carries the label service.kubernetes.io/service-proxy-name
+    std::string scheduler;                     // annotation ghostip.io/ipvs-scheduler; empty = the node's
+    // Annotation ghostip.io/endpoint-weights: sorted by address, each once.
+    std::vector<EndpointWeight> endpoint_weights;
 
     friend bool operator==(const Service&, const Service&) = default;
 };
@@ -100,6 +115,8 @@ struct EndpointSlice {
     std::vector<Endpoint> endpoints;
     std::vector<std::string> node_names;  // distinct, in order of first use
     std::vector<Hints> hints;             // distinct, in order of first use
+    // Annotation ghostip.io/endpoint-weights: sorted by address, each once.
+    std::vector<EndpointWeight> endpoint_weights = {};
     // Annotation endpoints.kubernetes.io/last-change-trigger-time: when that happened which made somebody write this
     // state. Only measured with. No part of ==, for it tells nothing of where packets go: a slice that differs in
     // nothing else has not changed.
@@ -108,7 +125,7 @@ struct EndpointSlice {
     friend bool operator==(const EndpointSlice& a, const EndpointSlice& b) {
         const auto content = [](const EndpointSlice& slice) {
             return std::tie(slice.namespace_, slice.name, slice.service_name, slice.headless, slice.address_type,
-                            slice.ports, slice.endpoints, slice.node_names, slice.hints);
+                            slice.ports, slice.endpoints, slice.node_names, slice.hints, slice.endpoint_weights);
         };
         return content(a) == content(b);
     }

@@ -155,9 +155,9 @@ int explain(const ExplainFlags& flags) {
         if (!seen) return report(seen.error().within("read what the kernel holds"));
         sighting = std::move(*seen);
     }
-    const auto* seen = sighting ? &*sighting : nullptr;
-    fmt::print("{}", flags.output == "json" ? journey_json(journey, plan.node, where, seen)
-                                            : journey_text(journey, plan.node, where, seen));
+    const Surroundings around{plan.node, where, offline->options.dataplane.ipvs.scheduler,
+                              sighting ? &*sighting : nullptr};
+    fmt::print("{}", flags.output == "json" ? journey_json(journey, around) : journey_text(journey, around));
     return sighting && !sighting->differences.empty() ? kFailed : kOk;
 }
 

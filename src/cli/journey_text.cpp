@@ -1,5 +1,9 @@
 #include "cli/journey_text.h"
 
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <string_view>
 #include <vector>
 
 #include <fmt/format.h>
@@ -23,8 +27,9 @@ std::string why(const Journey& journey, const plan::NodeRules& node) {
         case Reason::kSourceNotAllowed:
             return fmt::format("{} is in none of loadBalancerSourceRanges", flow.source.text());
         case Reason::kUnknownPort:
-            return fmt::format("{} is a cluster IP, but no Service has port {}/{} on it", flow.destination.text(),
-                               flow.port, net::protocol_name(flow.protocol));
+            return fmt::format("{} is an address of a Service, but no Service has port {}/{} on it",
+                               flow.destination.text(), flow.port, net::protocol_name(flow.protocol));
+        case Reason::kNoWeight: return "every usable endpoint has weight 0";
         case Reason::kUnallocatedClusterIp:
             return fmt::format("{} is in a service range, but no Service has it", flow.destination.text());
         case Reason::kRefusedAddress:
@@ -67,8 +72,61 @@ std::string place(const plan::Endpoint& endpoint, const NodeOf& node_of) {
     return name.empty() ? "on another node" : "on node " + name;
 }
 
-std::string steps_text(const Journey& journey, const plan::NodeRules& node, const NodeOf& node_of) {
+// The kernel's schedulers (ip_vs_<name>.c) that take their turns, and whether weights count in that.
+struct Turns {
+    std::string_view scheduler;
+    bool weighted;
+};
+constexpr std::array kTurns{Turns{"rr", false}, Turns{"wrr", true}};
+
+const std::string& scheduler_of(const Journey& journey, const Surroundings& around) {
+    const auto& own = journey.service_port->scheduler;
+    return own.empty() ? around.scheduler : own;
+}
+
+// How likely it is chosen in the long run; nothing: that depends on what else goes on.
+std::optional<double> share_of(const Journey& journey, const plan::Endpoint& endpoint, const Surroundings& around) {
+    const auto count = static_cast<double>(journey.pool.size());
+    if (!journey.scheduled || journey.pool.size() == 1) return 1.0 / count;
+    const auto& scheduler = scheduler_of(journey, around);
+    const auto* turns =
+        std::find_if(kTurns.begin(), kTurns.end(), [&](const auto& one) { return one.scheduler == scheduler; });
+    if (turns == kTurns.end()) return std::nullopt;
+    if (!turns->weighted) return 1.0 / count;
+    const auto& weights = journey.service_port->weights;
+    double sum = 0;
+    for (const auto& other : journey.pool) sum += plan::weight_of(weights, other.address);
+    return plan::weight_of(weights, endpoint.address) / sum;
+}
+
+std::string select_text(const Journey& journey, const Surroundings& around) {
+    std::string text;
+    if (journey.pool.size() == 1)
+        text = fmt::format("2 select   the only endpoint {}\n", scope_text(journey.scope));
+    else if (!journey.scheduled)
+        text = fmt::format("2 select   one of {} endpoints {}, each with probability {:.4f}\n", journey.pool.size(),
+                           scope_text(journey.scope), 1.0 / static_cast<double>(journey.pool.size()));
+    else
+        text = fmt::format("2 select   one of {} endpoints {}, chosen by scheduler {} ({})\n", journey.pool.size(),
+                           scope_text(journey.scope), scheduler_of(journey, around),
+                           journey.service_port->scheduler.empty() ? "the node's" : "the Service's own");
+    const auto line = [&](const plan::Endpoint& endpoint, const std::string& chance) {
+        const auto weight = plan::weight_of(journey.service_port->weights, endpoint.address);
+        text += fmt::format("             {:<24} {}  {}{}\n", net::host_port(endpoint.address, endpoint.port), chance,
+                            place(endpoint, around.node_of),
+                            weight == plan::kUsualWeight ? std::string() : fmt::format(", weight {}", weight));
+    };
+    for (const auto& endpoint : journey.pool) {
+        const auto share = share_of(journey, endpoint, around);
+        line(endpoint, share ? fmt::format("{:.4f}", *share) : "      ");
+    }
+    for (const auto& endpoint : journey.drained) line(endpoint, "never ");
+    return text;
+}
+
+std::string steps_text(const Journey& journey, const Surroundings& around) {
     const auto& flow = journey.flow;
+    const auto& node = around.node;
     std::string text =
         fmt::format("{} -> {}/{}   (source: {})\n\n", flow.source.text(), net::host_port(flow.destination, flow.port),
                     net::protocol_name(flow.protocol), plan::source_class_name(journey.source_class));
@@ -83,17 +141,11 @@ std::string steps_text(const Journey& journey, const plan::NodeRules& node, cons
                             outcome(journey.verdict));
         return text;
     }
-    text += journey.pool.size() == 1
-                ? fmt::format("2 select   the only endpoint {}\n", scope_text(journey.scope))
-                : fmt::format("2 select   one of {} endpoints {}, each with probability {:.4f}\n", journey.pool.size(),
-                              scope_text(journey.scope), 1.0 / static_cast<double>(journey.pool.size()));
-    for (const auto& endpoint : journey.pool)
-        text += fmt::format("             {:<24} {:.4f}  {}\n", net::host_port(endpoint.address, endpoint.port),
-                            1.0 / static_cast<double>(journey.pool.size()), place(endpoint, node_of));
+    text += select_text(journey, around);
     if (journey.service_port->affinity_seconds != 0)
-        text +=
-            fmt::format("             a client that was here in the last {} s goes where it went before (ClientIP)\n",
-                        journey.service_port->affinity_seconds);
+        text += fmt::format(
+            "             a client that was here{} in the last {} s goes where it went before (ClientIP)\n",
+            journey.sticks_to_destination ? ", by this address," : "", journey.service_port->affinity_seconds);
     text += fmt::format("3 rewrite  destination: {} -> the endpoint's\n", net::host_port(flow.destination, flow.port));
     text += journey.masquerade
                 ? fmt::format("           source: {} -> {}\n", flow.source.text(), masqueraded_source(node))
@@ -136,14 +188,13 @@ void live_json(const dataplane::Sighting& seen, JsonText& json) {
 
 }  // namespace
 
-std::string journey_text(const Journey& journey, const plan::NodeRules& node, const NodeOf& node_of,
-                         const dataplane::Sighting* seen) {
-    return steps_text(journey, node, node_of) + (seen == nullptr ? "" : live_text(*seen));
+std::string journey_text(const Journey& journey, const Surroundings& around) {
+    return steps_text(journey, around) + (around.seen == nullptr ? "" : live_text(*around.seen));
 }
 
-std::string journey_json(const Journey& journey, const plan::NodeRules& node, const NodeOf& node_of,
-                         const dataplane::Sighting* seen) {
+std::string journey_json(const Journey& journey, const Surroundings& around) {
     const auto& flow = journey.flow;
+    const auto& node = around.node;
     JsonText json;
     json.begin_object();
     json.field("from", flow.source.text());
@@ -168,15 +219,17 @@ std::string journey_json(const Journey& journey, const plan::NodeRules& node, co
     if (journey.verdict == Verdict::kBalanced) {
         json.field("pool", journey.scope == plan::PoolScope::kCluster ? "cluster" : "local");
         json.number("affinitySeconds", journey.service_port->affinity_seconds);
+        if (journey.scheduled) json.field("scheduler", scheduler_of(journey, around));
     }
     json.key("endpoints");
     json.begin_array();
     for (const auto& endpoint : journey.pool) {
         json.begin_object();
         json.field("endpoint", net::host_port(endpoint.address, endpoint.port));
-        json.number("probability", 1.0 / static_cast<double>(journey.pool.size()));
+        if (const auto share = share_of(journey, endpoint, around)) json.number("probability", *share);
+        if (journey.scheduled) json.number("weight", plan::weight_of(journey.service_port->weights, endpoint.address));
         json.boolean("local", endpoint.local);
-        json.field("node", node_of(endpoint));
+        json.field("node", around.node_of(endpoint));
         json.boolean("masquerade", journey.masquerades_for(endpoint));
         json.end_object();
     }
@@ -195,7 +248,7 @@ std::string journey_json(const Journey& journey, const plan::NodeRules& node, co
     json.field("outcome",
                journey.verdict == Verdict::kBalanced ? "forwarded to the endpoint" : outcome(journey.verdict));
     json.end_object();
-    if (seen != nullptr) live_json(*seen, json);
+    if (around.seen != nullptr) live_json(*around.seen, json);
     json.end_object();
     return json.text() + "\n";
 }

@@ -12,9 +12,10 @@
 namespace ghostip::cli {
 namespace {
 
-plan::HostFacts host_of(const std::vector<api::Change>& objects, const std::string& node_name) {
+plan::HostFacts host_of(const std::vector<api::Change>& objects, const std::string& node_name,
+                        const plan::ModeProfile& profile) {
     plan::HostFacts host;
-    const auto own = kernel::route::interface_addresses().value_or({});
+    const auto own = kernel::route::interface_addresses(profile.service_device).value_or({});
     for (const auto& change : objects) {
         if (change.key.kind != api::Kind::kNode || change.key.name != node_name || !change.object) continue;
         for (const auto& address : std::get<std::shared_ptr<const api::Node>>(*change.object)->addresses)
@@ -43,7 +44,7 @@ Result<Offline> plan_offline(const NodeFlags& flags) {
         if (problem.severity == api::Severity::kError) offline.had_errors = true;
     }
     offline.objects = std::move(delivery.changes);
-    const auto host = host_of(offline.objects, offline.options.settings.node_name);
+    const auto host = host_of(offline.objects, offline.options.settings.node_name, offline.options.mode->profile());
     for (const auto family : net::kFamilies) {
         plan::Planner planner(family, offline.options.settings, offline.options.mode->profile(), host);
         (void)planner.apply(offline.objects);

@@ -26,6 +26,8 @@ void add_node_flags(CLI::App& command, NodeFlags& flags) {
         ->required();
     command.add_option("--proxy-mode", flags.configuration.mode, "Which dataplane: nftables, iptables")
         ->capture_default_str();
+    command.add_option("--ipvs-scheduler", flags.configuration.ipvs.scheduler,
+                       "Of mode ipvs: who chooses the endpoint where a Service does not say; default: rr");
     command.add_option("--iptables-variant", flags.variant,
                        "nft or legacy; auto or empty: as the rules that exist tell");
     command.add_option("--hostname-override", flags.configuration.hostname_override,
@@ -74,6 +76,7 @@ Result<NodeOptions> node_options(const NodeFlags& flags) {
     if (!variant.empty() && std::find(variants.begin(), variants.end(), variant) == variants.end())
         return fail("--iptables-variant: \"{}\": mode {} has {}", variant, options.mode->name,
                     variants.empty() ? "no variants" : fmt::format("{}", fmt::join(variants, ", ")));
+    ASSIGN_OR_RETURN(options.dataplane.ipvs, agent::config::ipvs_options(configuration.ipvs));
     agent::config::masquerade_all(configuration) = flags.masquerade_all;
     configuration.iptables.masquerade_bit = flags.masquerade_bit;
     configuration.nftables.masquerade_bit = flags.masquerade_bit;

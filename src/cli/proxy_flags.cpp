@@ -107,12 +107,18 @@ void add_mode_flags(FlagSet& set, ProxyFlags& f) {
     set.add({"ipvs-sync-period", duration_value(f.ipvs_sync_period), "ipvs.syncPeriod", "The same in mode ipvs"});
     set.add({"ipvs-min-sync-period", duration_value(f.ipvs_min_sync_period), "ipvs.minSyncPeriod",
              "The same in mode ipvs"});
-    set.add({"ipvs-scheduler", string_value(c.ipvs.scheduler), "ipvs.scheduler", "Of mode ipvs"});
-    set.add({"ipvs-exclude-cidrs", list_value(c.ipvs.exclude_cidrs), "ipvs.excludeCIDRs", "Of mode ipvs"});
-    set.add({"ipvs-strict-arp", bool_value(c.ipvs.strict_arp), "ipvs.strictARP", "Of mode ipvs"});
-    set.add({"ipvs-tcp-timeout", duration_value(c.ipvs.tcp_timeout), "ipvs.tcpTimeout", "Of mode ipvs"});
-    set.add({"ipvs-tcpfin-timeout", duration_value(c.ipvs.tcp_fin_timeout), "ipvs.tcpFinTimeout", "Of mode ipvs"});
-    set.add({"ipvs-udp-timeout", duration_value(c.ipvs.udp_timeout), "ipvs.udpTimeout", "Of mode ipvs"});
+    set.add({"ipvs-scheduler", string_value(c.ipvs.scheduler), "ipvs.scheduler",
+             "Of mode ipvs: who chooses the endpoint where a Service does not say; empty is rr"});
+    set.add({"ipvs-exclude-cidrs", list_value(c.ipvs.exclude_cidrs), "ipvs.excludeCIDRs",
+             "Of mode ipvs: virtual servers with such an address are never touched"});
+    set.add({"ipvs-strict-arp", bool_value(c.ipvs.strict_arp), "ipvs.strictARP",
+             "Of mode ipvs: answer ARP only for the addresses of the link that asks"});
+    set.add({"ipvs-tcp-timeout", duration_value(c.ipvs.tcp_timeout), "ipvs.tcpTimeout",
+             "Of mode ipvs: of connections; 0 leaves the kernel's"});
+    set.add({"ipvs-tcpfin-timeout", duration_value(c.ipvs.tcp_fin_timeout), "ipvs.tcpFinTimeout",
+             "Of mode ipvs: after a FIN; 0 leaves the kernel's"});
+    set.add({"ipvs-udp-timeout", duration_value(c.ipvs.udp_timeout), "ipvs.udpTimeout",
+             "Of mode ipvs: of UDP flows; 0 leaves the kernel's"});
 }
 
 void add_traffic_flags(FlagSet& set, ProxyFlags& f) {

@@ -229,6 +229,9 @@ Result<ProxyPlan> plan_proxy(const ProxySettings& settings) {
         return fail("--iptables-variant: \"{}\": mode {} has {}", plan.options.variant, plan.mode->name,
                     fmt::join(variants, ", "));
     ASSIGN_OR_RETURN(plan.node, config::node_settings(settings.configuration, settings.own.allowed_external_ips));
+    if (plan.mode->profile().schedules) {
+        ASSIGN_OR_RETURN(plan.options.ipvs, config::ipvs_options(settings.configuration.ipvs));
+    }
     return plan;
 }
 

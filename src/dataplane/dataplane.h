@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "net/prefix.h"
 #include "plan/explain.h"
 #include "plan/plan.h"
 
@@ -141,10 +142,22 @@ struct PacketCount {
 // Whether a call of a dataplane is over in milliseconds, or runs programs that may take seconds.
 enum class Calls : std::uint8_t { kQuick, kRunPrograms };
 
+// What only a mode with virtual servers of IPVS has (KubeProxyConfiguration `ipvs`).
+struct IpvsOptions {
+    std::string scheduler = "rr";            // of service ports that name none
+    bool strict_arp = false;                 // the addresses of Services are not told to neighbours that ask (ARP)
+    std::vector<net::Prefix> exclude_cidrs;  // virtual servers with such an address are never touched
+    // Of connections in IPVS; 0: as the kernel has it.
+    std::chrono::seconds tcp_timeout{};
+    std::chrono::seconds tcp_fin_timeout{};
+    std::chrono::seconds udp_timeout{};
+};
+
 // What is asked of a mode, beside a plan.
 struct Options {
     std::string variant = {};     // one of Mode::variants; empty: as this host's rules tell
     bool count_services = false;  // count packets and bytes of each destination, where that can be done
+    IpvsOptions ipvs = {};
 };
 
 // One mode: a row of the table in agent/modes.cpp.

@@ -23,6 +23,16 @@ bool holds(const std::vector<net::IpAddress>& sorted, const net::IpAddress& addr
     return std::binary_search(sorted.begin(), sorted.end(), address);
 }
 
+void leave_out_drained(Journey& journey) {
+    const auto& weights = journey.service_port->weights;
+    if (weights.empty()) return;
+    const auto drained = std::stable_partition(journey.pool.begin(), journey.pool.end(), [&](const auto& endpoint) {
+        return weight_of(weights, endpoint.address) != 0;
+    });
+    journey.drained.assign(drained, journey.pool.end());
+    journey.pool.erase(drained, journey.pool.end());
+}
+
 }  // namespace
 
 std::string_view verdict_name(Verdict verdict) {
@@ -41,8 +51,11 @@ bool Journey::masquerades_for(const Endpoint& endpoint) const {
 
 Explainer::Explainer(const Plan& plan, const ModeProfile& profile) : plan_(plan), profile_(profile) {
     for (const auto& [name, service_port] : plan.service_ports) {
-        for (const auto& destination : service_port->destinations)
+        for (const auto& destination : service_port->destinations) {
             owners_[destination.key] = {service_port, &destination};
+            if (!profile.service_device.empty() && !destination.key.node_port)
+                service_addresses_.insert(destination.key.address);
+        }
         for (const auto& claimed : service_port->refused) refused_.try_emplace(claimed.key, service_port);
     }
 }
@@ -72,9 +85,16 @@ const Explainer::Owned* Explainer::find(const Flow& flow) const {
 }
 
 // What nobody owns is only looked at where it leaves the node again; what is addressed to the node itself is its own
-// business.
+// business. Where a device of the node has the addresses of Services, those are addressed to the node as well: only
+// what has no other device is refused, and it does not matter who asks.
 void Explainer::explain_unowned(Journey& journey) const {
     const auto& to = journey.flow.destination;
+    if (!profile_.service_device.empty()) {
+        if (holds(plan_.node.addresses, to) || !service_addresses_.contains(to)) return;
+        journey.verdict = Verdict::kRejected;
+        journey.reason = Reason::kUnknownPort;
+        return;
+    }
     const bool delivered_here = holds(plan_.node.addresses, to) && journey.source_class != SourceClass::kNode;
     if (delivered_here) return;
     if (profile_.rejects_unknown_cluster_ip_ports && plan_.cluster_ips.contains(to)) {
@@ -160,6 +180,14 @@ Journey Explainer::explain(const Flow& flow) const {
             journey.verdict = Verdict::kBalanced;
             journey.reason = Reason::kEndpoints;
             journey.pool = owned->service_port->pool(treatment.pool);
+            journey.scheduled = profile_.schedules;
+            journey.sticks_to_destination = profile_.affinity_per_destination;
+            leave_out_drained(journey);
+            if (journey.pool.empty()) {
+                journey.verdict = Verdict::kRejected;
+                journey.reason = Reason::kNoWeight;
+                break;
+            }
             journey.masquerade = treatment.masquerade;
             for (const auto& endpoint : journey.pool)
                 if (refuses_translated(flow, endpoint)) journey.refused.push_back(endpoint);

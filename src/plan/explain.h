@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "plan/plan.h"
@@ -34,9 +35,10 @@ enum class Verdict : std::uint8_t {
 enum class Reason : std::uint8_t {
     kEndpoints,             // balanced
     kNoEndpoints,           // rejected: none in the whole cluster
+    kNoWeight,              // rejected: there are endpoints, but each has weight 0
     kNoLocalEndpoints,      // dropped: policy Local, and all endpoints are elsewhere
     kSourceNotAllowed,      // dropped: loadBalancerSourceRanges
-    kUnknownPort,           // rejected: a cluster IP on a port that nobody owns
+    kUnknownPort,           // rejected: an address of a Service, on a port that nobody owns
     kUnallocatedClusterIp,  // dropped: in a ServiceCIDR, owned by no Service
     kRefusedAddress,        // not ours: a Service asks for it, but its namespace may not
     kOwnTraffic,            // not ours: nobody is there, but this mode does not refuse what the node itself sends
@@ -53,8 +55,11 @@ struct Journey {
     std::optional<Destination> destination;
     ServicePortPlanPtr service_port;
     PoolScope scope = PoolScope::kCluster;
-    Pool pool;                // when balanced: each is as likely as any other
-    bool masquerade = false;  // when balanced: for whichever endpoint is chosen, but see masquerades_for()
+    Pool pool;                           // when balanced: each is as likely as any other, unless a scheduler chooses
+    bool scheduled = false;              // ModeProfile::schedules: by the service port's scheduler and weights
+    Pool drained;                        // endpoints left out of `pool`, for their weight is 0
+    bool masquerade = false;             // when balanced: for whichever endpoint is chosen, but see masquerades_for()
+    bool sticks_to_destination = false;  // ModeProfile::affinity_per_destination
     // Endpoints of `pool` that are never reached: translated, the packet is addressed to a destination that is refused.
     std::vector<Endpoint> refused;
     std::vector<Endpoint> hairpins;  // endpoints of `pool` that are the source itself: masqueraded in any case
@@ -85,6 +90,7 @@ class Explainer {
     const ModeProfile& profile_;
     std::unordered_map<DestinationKey, Owned> owners_;
     std::unordered_map<DestinationKey, ServicePortPlanPtr> refused_;
+    std::unordered_set<net::IpAddress> service_addresses_;  // where the mode has a device for them
 };
 
 }  // namespace ghostip::plan

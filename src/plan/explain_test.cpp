@@ -32,6 +32,7 @@ std::string text(const Journey& journey) {
     switch (journey.reason) {
         case Reason::kEndpoints: break;
         case Reason::kNoEndpoints: return "rejected: no endpoints";
+        case Reason::kNoWeight: return "rejected: no weight";
         case Reason::kNoLocalEndpoints: return "dropped: no local endpoints";
         case Reason::kSourceNotAllowed: return "dropped: source";
         case Reason::kUnknownPort: return "rejected: unknown port";
@@ -434,6 +435,51 @@ TEST(Explain, TranslatedToARefusedDestination) {
         }
         EXPECT_THAT(refused(kPod), ElementsAre("10.181.0.9:80", "192.168.0.2:80"));
         EXPECT_THAT(refused(kThisNode), ElementsAre("192.168.0.2:80")) << "what the node sends elsewhere is let go";
+    }
+}
+
+// In ipvs mode a device of this node has the addresses of Services: a port that nobody owns is refused on each of them,
+// whoever asks, unless the node has the address anyway.
+TEST(Explain, UnknownPortsInIpvs) {
+    NodePlanner planner(Family::kIpv4, node_settings(), ipvs_profile());
+    auto svc = service("svc", "172.30.0.1", {service_port("p", 80, Protocol::kTcp, 3001)});
+    svc.type = api::ServiceType::kLoadBalancer;
+    svc.external_ips = {ip("1.2.3.4"), ip("192.168.1.2")};
+    svc.load_balancer_vips = {ip("5.6.7.8")};
+    auto own = service("own", "192.168.99.11", {service_port("p", 80)});
+    static_cast<void>(planner.apply({put(svc), put(own), put(api::ServiceCidr{"c", cidrs({"172.30.0.0/16"})})}));
+    for (const auto from : {kPod, kOutside, kThisNode})
+        expect_flows(planner, {{from, "172.30.0.1", 81, "rejected: unknown port"},
+                               {from, "1.2.3.4", 81, "rejected: unknown port"},
+                               {from, "5.6.7.8", 80, "rejected: unknown port", Protocol::kUdp},
+                               {from, "172.30.0.1", 3001, "rejected: unknown port"},
+                               {from, "192.168.1.2", 81, "not ours"},
+                               {from, "192.168.99.11", 81, "not ours"},
+                               {from, "172.30.0.9", 80, "not ours"},
+                               {from, "1.2.3.4", 80, "rejected: no endpoints"},
+                               {from, "192.168.1.2", 3001, "rejected: no endpoints"},
+                               {from, "127.0.0.1", 3001, "not ours"}});
+}
+
+TEST(Explain, WeightsOfWhatIsScheduled) {
+    for (const auto* profile : {&ipvs_profile(), &nftables_profile()}) {
+        NodePlanner planner(Family::kIpv4, node_settings(), *profile);
+        auto svc = service("svc", "172.30.0.1", {service_port("p", 80)});
+        svc.scheduler = "wrr";
+        svc.endpoint_weights = {{ip("10.180.0.1"), 0}, {ip("10.180.0.2"), 3}};
+        static_cast<void>(planner.apply(
+            {put(svc), put(slice("svc", "svc", {slice_port("p", 80)}, {{"10.180.0.1"}, {"10.180.0.2"}}))}));
+        const bool scheduled = profile == &ipvs_profile();
+        expect_flows(planner,
+                     {{kPod, "172.30.0.1", 80, scheduled ? "10.180.0.2:80 kept" : "10.180.0.1:80 10.180.0.2:80 kept"}});
+        const Plan plan = planner.plan();
+        const auto journey = Explainer(plan, *profile).explain({ip(kPod), ip("172.30.0.1"), Protocol::kTcp, 80, ""});
+        EXPECT_EQ(journey.scheduled, scheduled);
+        EXPECT_EQ(texts(journey.drained).size(), scheduled ? 1U : 0U);
+        svc.endpoint_weights[1].weight = 0;
+        static_cast<void>(planner.apply({put(svc)}));
+        expect_flows(planner, {{kPod, "172.30.0.1", 80,
+                                scheduled ? "rejected: no weight" : "10.180.0.1:80 10.180.0.2:80 kept"}});
     }
 }
 

@@ -140,6 +140,23 @@ const ModeProfile& iptables_profile() {
     return profile;
 }
 
+const ModeProfile& ipvs_profile() {
+    static constexpr ModeProfile profile{.name = "ipvs",
+                                         .node_ports_on_primary_only = false,
+                                         .loopback_node_ports = false,
+                                         .refuses_on_every_local_address = false,
+                                         .refuses_after_translation = false,
+                                         .refuses_own_traffic = true,
+                                         .rejects_unknown_cluster_ip_ports = true,
+                                         .drops_unallocated_cluster_ips = false,
+                                         .filters_sources_without_endpoints = true,
+                                         .hairpin_local_endpoints_only = true,
+                                         .service_device = "kube-ipvs0",
+                                         .schedules = true,
+                                         .affinity_per_destination = true};
+    return profile;
+}
+
 std::optional<net::IpAddress> node_ip(const NodeSettings& settings, const api::Node* node, const HostFacts& host,
                                       net::Family family) {
     if (settings.bind_address && settings.bind_address->family() == family && !settings.bind_address->is_unspecified())

@@ -27,10 +27,16 @@ struct ModeProfile {
     bool drops_unallocated_cluster_ips;      // an address of a ServiceCIDR that no Service owns
     bool filters_sources_without_endpoints;  // source ranges count even when there is no endpoint
     bool hairpin_local_endpoints_only;       // else every reachable endpoint
+    // Not empty: a device of this name has the cluster, load-balancer and external IPs. They are no HostFacts; a port
+    // of one that nobody owns is refused, by whomever it is asked for, unless another device has the address too.
+    std::string_view service_device = {};
+    bool schedules = false;                 // a scheduler and weights choose the endpoint; annotations name them
+    bool affinity_per_destination = false;  // else a client sticks whichever address of the service port it dials
 };
 
 [[nodiscard]] const ModeProfile& nftables_profile();
 [[nodiscard]] const ModeProfile& iptables_profile();
+[[nodiscard]] const ModeProfile& ipvs_profile();
 
 // KubeProxyConfiguration detectLocalMode.
 enum class DetectLocalMode : std::uint8_t { kClusterCidr, kNodeCidr, kBridgeInterface, kInterfaceNamePrefix };
@@ -66,7 +72,7 @@ struct NodeSettings {
 
 // From the machine.
 struct HostFacts {
-    std::vector<net::IpAddress> addresses;      // of all interfaces, loopback included
+    std::vector<net::IpAddress> addresses;  // of all interfaces, loopback included; but see ModeProfile::service_device
     std::vector<net::IpAddress> gateways = {};  // next hops of its routes
 
     friend bool operator==(const HostFacts&, const HostFacts&) = default;

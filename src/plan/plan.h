@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -19,6 +20,7 @@
 #include "plan/endpoints.h"
 #include "plan/node.h"
 #include "plan/service_port.h"
+#include "plan/weights.h"
 
 namespace ghostip::plan {
 
@@ -105,6 +107,10 @@ struct ServicePortPlan {
     // UDP only: all endpoints that still serve, wherever and whether or not new flows are sent there, sorted. A flow
     // that one of them answers is left alone (stale_flows.h). No rule is made of it.
     std::vector<AddressPort> serving;
+    // Only where the mode schedules (ModeProfile): who chooses the endpoint, as the kernel names it (empty = the node's
+    // default), and the endpoints of both pools that do not weigh 1. Of weight 0: nothing new is sent there.
+    std::string scheduler;
+    std::vector<EndpointWeight> weights;  // sorted by address
 
     [[nodiscard]] const Pool& pool(PoolScope scope) const { return scope == PoolScope::kCluster ? cluster : local; }
     friend bool operator==(const ServicePortPlan&, const ServicePortPlan&) = default;

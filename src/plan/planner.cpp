@@ -315,6 +315,10 @@ void Planner::replan(const ServiceName& name, Delta& delta, NetChanges& net) {
             auto plan = plan_service_port(port, choose(all, port, topology), rules_, profile_);
             plan.known_endpoints = static_cast<std::uint32_t>(all.size());
             if (port.name.protocol == net::Protocol::kUdp) plan.serving = serving(all);
+            if (profile_.schedules) {
+                plan.scheduler = state.service->scheduler;
+                plan.weights = endpoint_weights(*state.service, state.slices, plan.cluster, plan.local);
+            }
             plan.refused = std::move(refused);
             std::erase_if(plan.destinations, [&](const auto& d) {
                 return !owns(d.key, Claim{d.kind, index, &entry->first});

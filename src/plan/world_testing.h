@@ -149,6 +149,8 @@ class World {
         s.external_traffic_policy = policy();
         s.internal_traffic_policy = policy();
         s.health_check_node_port = chance(80) ? std::uint16_t{32000} : std::uint16_t{0};
+        if (chance(20)) s.scheduler = pick(std::vector<std::string>{"wrr", "lc", "sh"});
+        if (chance(20)) s.endpoint_weights = make_weights();
         return s;
     }
 
@@ -182,7 +184,18 @@ class World {
         s.address_type = family_ == net::Family::kIpv4 ? api::AddressType::kIpv4 : api::AddressType::kIpv6;
         if (chance(5)) s.address_type = api::AddressType::kOther;
         if (chance(5)) s.service_name.clear();
+        if (chance(20)) s.endpoint_weights = make_weights();
         return s;
+    }
+
+    [[nodiscard]] std::vector<api::EndpointWeight> make_weights() {
+        std::vector<api::EndpointWeight> weights;
+        for (const auto* number : {"1", "2", "3", "4"})
+            if (chance(40))
+                weights.push_back(
+                    {ip((family_ == net::Family::kIpv4 ? "10.180.0." : "fd00:10::") + std::string(number)),
+                     pick(std::vector<std::uint32_t>{0, 1, 3, 65535})});
+        return weights;
     }
 
     [[nodiscard]] api::Node make_node(std::size_t index) {

@@ -101,7 +101,6 @@ DocumentValue document(const KubeProxyConfiguration& config) {
 
 // A path that ends with a point means everything below. The reasons are in docs/configuration.md.
 constexpr std::array kWithoutMeaning = std::to_array<std::string_view>({
-    "ipvs.",
     "winkernel.",
     "configSyncPeriod",
     "portRange",
@@ -113,8 +112,11 @@ constexpr std::array kWithoutMeaning = std::to_array<std::string_view>({
 
 bool has_no_meaning(std::string_view path, std::string_view mode) {
     // A section of one mode in another.
-    for (const std::string_view section : {"iptables", "nftables"})
+    for (const std::string_view section : {"iptables", "ipvs", "nftables"}) {
+        // ipvs has no such fields of its own.
+        if (mode == "ipvs" && path.starts_with("iptables.masquerade")) continue;
         if (path.starts_with(section) && path.substr(section.size()).starts_with('.') && mode != section) return true;
+    }
     return std::any_of(kWithoutMeaning.begin(), kWithoutMeaning.end(), [&](std::string_view entry) {
         return entry.ends_with('.') ? path.starts_with(entry) : path == entry;
     });

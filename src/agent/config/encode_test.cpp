@@ -153,6 +153,10 @@ TEST(WithoutMeaning, AreOnlyFieldsThatSomebodySet) {
     sync_period(config) = 9s;
     min_sync_period(config).named = 2s;
     EXPECT_THAT(without_meaning(config), ElementsAre("ipvs.scheduler", "nftables.masqueradeBit", "portRange"));
+    config.mode = "ipvs";
+    EXPECT_THAT(without_meaning(config), ElementsAre("iptables.localhostNodePorts", "iptables.syncPeriod",
+                                                     "iptables.minSyncPeriod", "nftables.masqueradeBit", "portRange"))
+        << "masqueradeAll is iptables' for this mode as well";
 }
 
 TEST(YamlScalars, AreQuotedWhereTheyMustBe) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <chrono>
 
 namespace ghostip::agent::config {
 namespace {
@@ -62,6 +63,8 @@ Result<void> detect_local(const KubeProxyConfiguration& config, plan::NodeSettin
     return {};
 }
 
+std::chrono::seconds whole_seconds(Duration duration) { return std::chrono::ceil<std::chrono::seconds>(duration); }
+
 }  // namespace
 
 Result<std::string> node_name(const KubeProxyConfiguration& config) {
@@ -94,6 +97,17 @@ Result<plan::NodeSettings> node_settings(const KubeProxyConfiguration& config,
     ASSIGN_OR_RETURN(settings.external_ranges, external_ranges(allowed_external_ips));
     settings.serve_external_ips = gate_enabled(config.feature_gates, "AllowServiceExternalIPs");
     return settings;
+}
+
+Result<dataplane::IpvsOptions> ipvs_options(const IpvsConfiguration& config) {
+    dataplane::IpvsOptions options;
+    if (!config.scheduler.empty()) options.scheduler = config.scheduler;
+    options.strict_arp = config.strict_arp;
+    ASSIGN_OR_RETURN(options.exclude_cidrs, prefixes("ipvs.excludeCIDRs", config.exclude_cidrs));
+    options.tcp_timeout = whole_seconds(config.tcp_timeout);
+    options.tcp_fin_timeout = whole_seconds(config.tcp_fin_timeout);
+    options.udp_timeout = whole_seconds(config.udp_timeout);
+    return options;
 }
 
 }  // namespace ghostip::agent::config

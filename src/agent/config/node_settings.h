@@ -1,4 +1,4 @@
-// From a configuration to what the plan needs to know of it.
+// From a configuration to what the plan and the dataplanes need to know of it.
 #pragma once
 
 #include <string>
@@ -6,6 +6,7 @@
 
 #include "agent/config/configuration.h"
 #include "base/result.h"
+#include "dataplane/dataplane.h"
 #include "plan/node.h"
 
 namespace ghostip::agent::config {
@@ -17,5 +18,8 @@ namespace ghostip::agent::config {
 // configuration has passed validation and has Linux' defaults; an error names the field or flag, and the value.
 [[nodiscard]] Result<plan::NodeSettings> node_settings(const KubeProxyConfiguration& config,
                                                        const std::vector<std::string>& allowed_external_ips);
+
+// `ipvs`. Timeouts below a second are one.
+[[nodiscard]] Result<dataplane::IpvsOptions> ipvs_options(const IpvsConfiguration& config);
 
 }  // namespace ghostip::agent::config

@@ -102,5 +102,31 @@ TEST(Mismatches, OfTheFamilyMayBeFatal) {
     EXPECT_THAT(mismatches(config, node).wrong, ElementsAre(HasSubstr("metricsBindAddress is IPv6")));
 }
 
+TEST(IpvsOptions, ComeFromTheConfiguration) {
+    const auto usual = ipvs_options({});
+    ASSERT_TRUE(usual);
+    EXPECT_EQ(usual->scheduler, "rr");
+    EXPECT_FALSE(usual->strict_arp);
+    EXPECT_EQ(usual->tcp_timeout.count(), 0);
+    IpvsConfiguration config;
+    config.scheduler = "lc";
+    config.strict_arp = true;
+    config.exclude_cidrs = {"10.1.0.0/16", "fd00::/64"};
+    config.tcp_timeout = std::chrono::minutes(2);
+    config.tcp_fin_timeout = std::chrono::milliseconds(1);
+    config.udp_timeout = std::chrono::milliseconds(2500);
+    const auto got = ipvs_options(config);
+    ASSERT_TRUE(got);
+    EXPECT_EQ(got->scheduler, "lc");
+    EXPECT_TRUE(got->strict_arp);
+    EXPECT_THAT(got->exclude_cidrs, ElementsAre(range("10.1.0.0/16"), range("fd00::/64")));
+    EXPECT_EQ(got->tcp_timeout.count(), 120);
+    EXPECT_EQ(got->tcp_fin_timeout.count(), 1);
+    EXPECT_EQ(got->udp_timeout.count(), 3);
+    config.exclude_cidrs = {"10.1.0.0/16", "x"};
+    EXPECT_EQ(ipvs_options(config).error().message,
+              "ipvs.excludeCIDRs: \"x\": not an address range such as 10.0.0.0/8 or fd00::/64");
+}
+
 }  // namespace
 }  // namespace ghostip::agent::config

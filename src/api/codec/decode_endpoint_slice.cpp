@@ -127,6 +127,7 @@ Object decode_endpoint_slice(Source source) {
     slice->service_name = label(source, kServiceNameLabel).value_or("");
     slice->headless = label(source, kHeadlessLabel).has_value();
     decode_trigger_time(source, *slice);
+    slice->endpoint_weights = endpoint_weights_of(source);
 
     const Field& root = source.root;
     const Field type = root.member("addressType");

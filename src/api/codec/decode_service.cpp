@@ -136,6 +136,8 @@ Object decode_service(Source source) {
     service->namespace_ = std::move(source.namespace_);
     service->name = std::move(source.name);
     service->proxied_elsewhere = label(source, kProxyNameLabel).has_value();
+    service->scheduler = scheduler_of(source);
+    service->endpoint_weights = endpoint_weights_of(source);
 
     const Field spec = source.root.mapping("spec");
     service->type = spec.member("type").choice<ServiceType>({{"ClusterIP", ServiceType::kClusterIp},

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "api/codec/document.h"
 #include "api/codec/field.h"
@@ -39,6 +40,10 @@ struct Source {
 
 // A label's value (null counts as empty), or nothing if the object does not carry it.
 [[nodiscard]] std::optional<std::string_view> label(const Source& source, std::string_view key);
+
+// What ghostip's own annotations say. What makes no sense is named by a notice and left out.
+[[nodiscard]] std::string scheduler_of(const Source& source);
+[[nodiscard]] std::vector<EndpointWeight> endpoint_weights_of(const Source& source);
 
 [[nodiscard]] Object decode_service(Source source);
 [[nodiscard]] Object decode_endpoint_slice(Source source);

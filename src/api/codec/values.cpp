@@ -3,13 +3,6 @@
 namespace ghostip::api::codec {
 namespace {
 
-std::string_view trimmed(std::string_view text) {
-    constexpr std::string_view kSpace = " \t\r\n\v\f";
-    const auto first = text.find_first_not_of(kSpace);
-    if (first == std::string_view::npos) return {};
-    return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
-}
-
 template <typename T>
 std::optional<T> parsed(const Field& field, Unparsable unparsable, std::optional<T> (*parse)(std::string_view),
                         std::string_view what) {
@@ -31,6 +24,13 @@ std::optional<T> parsed(const Field& field, Unparsable unparsable, std::optional
 }
 
 }  // namespace
+
+std::string_view trimmed(std::string_view text) {
+    constexpr std::string_view kSpace = " \t\r\n\v\f";
+    const auto first = text.find_first_not_of(kSpace);
+    if (first == std::string_view::npos) return {};
+    return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
+}
 
 std::optional<net::IpAddress> address_of(const Field& field, Unparsable unparsable) {
     return parsed(field, unparsable, net::IpAddress::parse_lenient, "an IP address");

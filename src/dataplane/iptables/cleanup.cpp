@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 
 #include "dataplane/iptables/names.h"
-#include "dataplane/iptables/removal.h"
+#include "dataplane/iptables_removal.h"
 #include "dataplane/iptables/writer.h"
 #include "kernel/iptables/linux.h"
 

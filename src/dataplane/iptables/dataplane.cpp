@@ -15,7 +15,7 @@
 #include "dataplane/iptables/sighting.h"
 #include "dataplane/iptables/supported.h"
 #include "dataplane/iptables/trial.h"
-#include "dataplane/iptables/variant.h"
+#include "dataplane/iptables_variant.h"
 #include "kernel/iptables/linux.h"
 #include "kernel/iptables/versions.h"
 #include "kernel/nfacct/linux.h"

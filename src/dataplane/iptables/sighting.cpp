@@ -9,7 +9,7 @@
 
 #include "dataplane/iptables/desired.h"
 #include "dataplane/iptables/render_fixed.h"
-#include "dataplane/iptables/variant.h"
+#include "dataplane/iptables_variant.h"
 #include "kernel/iptables/linux.h"
 #include "kernel/iptables/versions.h"
 

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "dataplane/iptables/trial.h"
-#include "dataplane/iptables/variant.h"
+#include "dataplane/iptables_variant.h"
 #include "kernel/iptables/linux.h"
 
 namespace ghostip::dataplane::iptables {

@@ -42,6 +42,7 @@ const std::vector<Module>& matches() {
         {"nfacct", {{"--nfacct-name", "", kAfterTwoSpaces}}},
         {"recent", recent_options()},
         {"sctp", {sport, dport}},
+        {"set", {{"--match-set", "", kPair}}},
         {"state", {{"--state", "", kStates}}},
         {"statistic", {{"--mode"}, {"--probability", "", kProbability}, {"--every"}, {"--packet"}}},
         {"tcp", {sport, dport, {"--tcp-option"}, {"--tcp-flags", "", kPair}, {"--tcp-flags", "--syn", kSyn}}},

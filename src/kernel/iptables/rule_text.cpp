@@ -141,6 +141,15 @@ RuleText& RuleText::accounted(std::string_view counter) {
     return *this;
 }
 
+RuleText& RuleText::in_set(std::string_view set, std::string_view directions, Sense sense) {
+    out_ += " -m set";
+    option(" --match-set ", sense);
+    append_word(out_, set);
+    out_ += ' ';
+    out_ += directions;
+    return *this;
+}
+
 RuleText& RuleText::jump(std::string_view target) {
     out_ += " -j ";
     append_word(out_, target);
@@ -181,6 +190,13 @@ RuleText& RuleText::reject() {
 
 RuleText& RuleText::masquerade(bool random_fully) {
     out_ += random_fully ? " -j MASQUERADE --random-fully" : " -j MASQUERADE";
+    return *this;
+}
+
+RuleText& RuleText::masquerade(std::string_view ports, bool random_fully) {
+    out_ += " -j MASQUERADE --to-ports ";
+    out_ += ports;
+    if (random_fully) out_ += " --random-fully";
     return *this;
 }
 

@@ -42,6 +42,8 @@ class RuleText {
     RuleText& recent_check(std::string_view list, std::uint32_t seconds);  // --rcheck --seconds --reap
     RuleText& recent_set(std::string_view list);
     RuleText& accounted(std::string_view counter);  // nfacct
+    // In an IP set; `directions` as the extension takes them: "dst,dst,src".
+    RuleText& in_set(std::string_view set, std::string_view directions, Sense sense = Sense::kIs);
 
     RuleText& jump(std::string_view target);
     RuleText& or_mark(std::uint32_t bits);
@@ -49,6 +51,8 @@ class RuleText {
     RuleText& translate(const net::IpAddress& to, std::uint16_t port);  // DNAT
     RuleText& reject();                                                 // ICMP port unreachable
     RuleText& masquerade(bool random_fully);
+    // With source ports of this range ("1024-65535"), for which the rule must be one of a protocol that has ports.
+    RuleText& masquerade(std::string_view ports, bool random_fully);
     void end();  // of the line
 
   private:

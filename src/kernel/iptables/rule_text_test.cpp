@@ -96,15 +96,25 @@ const std::vector<Row>& rows() {
                  .end();
              rule.begin("-A", "N").masquerade(true).end();
              rule.begin("-A", "N").masquerade(false).end();
+             rule.begin("-A", "N").protocol(net::Protocol::kTcp).masquerade("32768-65535", true).end();
+             rule.begin("-A", "N")
+                 .in_set("KUBE-CLUSTER-IP", "dst,dst")
+                 .in_set("with space", "src", Sense::kIsNot)
+                 .jump("RETURN")
+                 .end();
          },
          "-D N ! -i cali+ -m addrtype --src-type LOCAL -m addrtype --dst-type LOCAL -m conntrack ! --ctstate "
          "RELATED,ESTABLISHED -m nfacct --nfacct-name drops -j REJECT\n"
          "-A N -j MASQUERADE --random-fully\n"
-         "-A N -j MASQUERADE\n",
+         "-A N -j MASQUERADE\n"
+         "-A N -p tcp -j MASQUERADE --to-ports 32768-65535 --random-fully\n"
+         "-A N -m set --match-set KUBE-CLUSTER-IP dst,dst -m set ! --match-set \"with space\" src -j RETURN\n",
          "-D N ! -i cali+ -m addrtype --src-type LOCAL -m addrtype --dst-type LOCAL -m conntrack ! --ctstate "
          "RELATED,ESTABLISHED -m nfacct --nfacct-name  drops -j REJECT --reject-with icmp-port-unreachable\n"
          "-A N -j MASQUERADE --random-fully\n"
-         "-A N -j MASQUERADE\n"},
+         "-A N -j MASQUERADE\n"
+         "-A N -p tcp -j MASQUERADE --to-ports 32768-65535 --random-fully\n"
+         "-A N -m set --match-set KUBE-CLUSTER-IP dst,dst -m set ! --match-set \"with space\" src -j RETURN\n"},
         {"quotes", kV4, [](RuleText& rule) { rule.begin("-A", "Q").comment("it's \"\\\"\nor not").comment("").end(); },
          "-A Q -m comment --comment \"it\\'s \\\"\\\\\\\" or not\" -m comment --comment \"\"\n",
          "-A Q -m comment --comment \"it\\'s \\\"\\\\\\\" or not\" -m comment --comment \"\"\n"},

@@ -1,6 +1,6 @@
 // What an IPVS user leaves in a network namespace, taken away piece by piece: virtual servers, the dummy device that
-// held their addresses, sets. Through netlink; asks for nothing that would make the kernel load a module. Blocking; any
-// thread with CAP_NET_ADMIN.
+// held their addresses, sets. Ask available() and sets_available() first: what takes away would make the kernel load
+// the modules. Blocking; any thread with CAP_NET_ADMIN.
 #pragma once
 
 #include <cstdint>

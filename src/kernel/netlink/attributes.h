@@ -42,9 +42,11 @@ class Attributes {
     const char* end_;
 };
 
-// The attributes of a message, behind `header_bytes` of fixed header.
+// The attributes of a message, behind `header_bytes` of fixed header. Its end is where it says; libmnl's own word for
+// it (mnl_nlmsg_get_payload_tail()) is up to three bytes later.
 inline Attributes attributes(const nlmsghdr* message, std::size_t header_bytes) {
-    return {mnl_nlmsg_get_payload_offset(message, header_bytes), mnl_nlmsg_get_payload_tail(message)};
+    return {mnl_nlmsg_get_payload_offset(message, header_bytes),
+            reinterpret_cast<const char*>(message) + message->nlmsg_len};
 }
 
 inline Attributes nested(const nlattr* parent) {

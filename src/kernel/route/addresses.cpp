@@ -4,6 +4,7 @@
 #include <libmnl/libmnl.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -16,9 +17,16 @@
 namespace ghostip::kernel::route {
 namespace {
 
+bool is_address_of(const nlmsghdr* message, const std::string& device) {
+    if (device.empty()) return false;
+    const auto* header = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(message));
+    std::array<char, IF_NAMESIZE> name{};
+    return ::if_indextoname(header->ifa_index, name.data()) != nullptr && device == name.data();
+}
+
 // Does the message say that addresses may have changed, or the gateways, of which `seen` are known?
-bool matters(const nlmsghdr* message, std::set<net::IpAddress>& seen) {
-    if (message->nlmsg_type == RTM_NEWADDR || message->nlmsg_type == RTM_DELADDR) return true;
+bool matters(const nlmsghdr* message, const std::string& but, std::set<net::IpAddress>& seen) {
+    if (message->nlmsg_type == RTM_NEWADDR || message->nlmsg_type == RTM_DELADDR) return !is_address_of(message, but);
     const auto news = route_news(message);
     if (!news) return false;
     if (news->removed) return news->is_default && !news->gateways.empty();
@@ -31,13 +39,13 @@ bool matters(const nlmsghdr* message, std::set<net::IpAddress>& seen) {
 
 }  // namespace
 
-Result<std::vector<net::IpAddress>> interface_addresses() {
+Result<std::vector<net::IpAddress>> interface_addresses(std::string_view but) {
     ifaddrs* list = nullptr;
     if (::getifaddrs(&list) < 0) return fail_errno("list interface addresses");
     const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> owner(list, ::freeifaddrs);
     std::vector<net::IpAddress> addresses;
     for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
-        if (entry->ifa_addr == nullptr) continue;
+        if (entry->ifa_addr == nullptr || (!but.empty() && but == entry->ifa_name)) continue;
         if (entry->ifa_addr->sa_family == AF_INET) {
             const auto* address = reinterpret_cast<const sockaddr_in*>(entry->ifa_addr);
             addresses.push_back(net::IpAddress::from_bytes(net::Family::kIpv4,
@@ -50,7 +58,7 @@ Result<std::vector<net::IpAddress>> interface_addresses() {
     return addresses;
 }
 
-Result<AddressWatch> AddressWatch::open() {
+Result<AddressWatch> AddressWatch::open(std::string but) {
     Fd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
     if (!socket) return fail_errno("open a route netlink socket");
     // Room for a burst: a thousand pods that come at once are more than the default holds (Linux 6.1: 208 KiB), and
@@ -62,7 +70,7 @@ Result<AddressWatch> AddressWatch::open() {
     local.nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
     if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&local), sizeof local) < 0)
         return fail_errno("subscribe to changes of addresses and routes");
-    return AddressWatch(std::move(socket));
+    return AddressWatch(std::move(socket), std::move(but));
 }
 
 // Everything that waits to be read, but no more than a thousand answers at once: who waits may have to stop.
@@ -78,7 +86,7 @@ bool AddressWatch::read_news() {
         }
         if (size <= 0) break;
         for (const nlmsghdr* message : netlink::messages(buffer.data(), static_cast<std::size_t>(size)))
-            changed = matters(message, gateways_) || changed;
+            changed = matters(message, but_, gateways_) || changed;
     }
     return changed;
 }

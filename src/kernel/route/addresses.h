@@ -3,6 +3,8 @@
 
 #include <memory>
 #include <set>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/fd.h"
@@ -11,8 +13,8 @@
 
 namespace ghostip::kernel::route {
 
-// All families, loopback included, in the kernel's order.
-[[nodiscard]] Result<std::vector<net::IpAddress>> interface_addresses();
+// All families, loopback included, in the kernel's order; not those of device `but`.
+[[nodiscard]] Result<std::vector<net::IpAddress>> interface_addresses(std::string_view but = {});
 
 // Tells of changes through the kernel's own notifications (rtnetlink), without polling.
 //
@@ -21,16 +23,18 @@ namespace ghostip::kernel::route {
 // routes had stays in the list until the next change is told.)
 class AddressWatch {
   public:
-    [[nodiscard]] static Result<AddressWatch> open();
+    // Addresses of device `but` are nothing new, as long as it exists: who puts many there knows of them.
+    [[nodiscard]] static Result<AddressWatch> open(std::string but = {});
     // Waits for a change, or until `stop_fd` becomes readable. True: addresses or gateways changed (several changes may
     // be one answer); false: stop.
     [[nodiscard]] bool wait(int stop_fd);
 
   private:
-    explicit AddressWatch(Fd socket) : socket_(std::move(socket)) {}
+    AddressWatch(Fd socket, std::string but) : socket_(std::move(socket)), but_(std::move(but)) {}
     [[nodiscard]] bool read_news();
 
     Fd socket_;
+    std::string but_;
     std::set<net::IpAddress> gateways_;  // seen so far
 };
 

@@ -9,7 +9,7 @@
 #include "dataplane/dataplane.h"
 #include "kernel/iptables/iptables.h"
 
-namespace ghostip::dataplane::iptables {
+namespace ghostip::dataplane {
 
 // What one variant holds, in both families together.
 struct Evidence {
@@ -27,4 +27,4 @@ struct Evidence {
 // Options::variant, else by what the network namespace of the calling thread holds. Error ENOENT: no programs.
 [[nodiscard]] Result<kernel::iptables::Variant> choose_variant(const Options& options);
 
-}  // namespace ghostip::dataplane::iptables
+}  // namespace ghostip::dataplane

@@ -1,5 +1,5 @@
-// Which chains of one table go, and which have to stay, because rules of others lead into them. A pure function of what
-// iptables-save says and of a list of chains.
+// Which chains of one table of iptables go, and which have to stay, because rules of others lead into them. A pure
+// function of what iptables-save says and of a list of chains.
 //
 // Chains on the list go, and so do the jumps to them from built-in chains. Where a rule of somebody else leads into one
 // (a network plugin that marks for masquerading with KUBE-MARK-MASQ), that chain stays, with all that it needs.
@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-namespace ghostip::dataplane::iptables {
+namespace ghostip::dataplane {
 
 struct Removal {
     std::string restore;  // for iptables-restore --noflush; empty: there is nothing to remove
@@ -52,4 +52,4 @@ class TableRemoval {
     std::vector<Rule> rules_;       // that jump to one of those, or away from one
 };
 
-}  // namespace ghostip::dataplane::iptables
+}  // namespace ghostip::dataplane

@@ -1,4 +1,4 @@
-#include "dataplane/iptables/variant.h"
+#include "dataplane/iptables_variant.h"
 
 #include <algorithm>
 #include <array>
@@ -8,10 +8,9 @@
 
 #include <fmt/format.h>
 
-#include "dataplane/iptables/names.h"
 #include "kernel/iptables/linux.h"
 
-namespace ghostip::dataplane::iptables {
+namespace ghostip::dataplane {
 
 using kernel::iptables::Iptables;
 using kernel::iptables::LinuxIptables;
@@ -34,13 +33,13 @@ Variant choose(std::span<const Evidence> evidence) {
 
 Result<void> gather(Iptables& iptables, Evidence& evidence) {
     for (const char* chain : {"KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"}) {
-        ASSIGN_OR_RETURN(const bool there, iptables.has_chain(tables::kMangle, chain));
+        ASSIGN_OR_RETURN(const bool there, iptables.has_chain("mangle", chain));
         evidence.kubelet = evidence.kubelet || there;
     }
-    ASSIGN_OR_RETURN(const bool services, iptables.has_chain(tables::kNat, chains::kServices));
+    ASSIGN_OR_RETURN(const bool services, iptables.has_chain("nat", "KUBE-SERVICES"));
     evidence.services = evidence.services || services;
     if (evidence.kubelet || evidence.services) return {};  // nobody counts then
-    for (const char* table : tables::kAll)
+    for (const char* table : {"nat", "filter", "mangle"})
         RETURN_IF_ERROR(iptables.save(table, [&](std::string_view line) {
             if (line.starts_with('-')) ++evidence.rules;
         }));
@@ -69,4 +68,4 @@ Result<Variant> choose_variant(const Options& options) {
     return choose(all);
 }
 
-}  // namespace ghostip::dataplane::iptables
+}  // namespace ghostip::dataplane

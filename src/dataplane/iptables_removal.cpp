@@ -1,4 +1,4 @@
-#include "dataplane/iptables/removal.h"
+#include "dataplane/iptables_removal.h"
 
 #include <algorithm>
 #include <iterator>
@@ -7,10 +7,9 @@
 
 #include <fmt/format.h>
 
-#include "dataplane/iptables/names.h"
 #include "kernel/iptables/words.h"
 
-namespace ghostip::dataplane::iptables {
+namespace ghostip::dataplane {
 namespace {
 
 // From a chain on the list to those that it leads to.
@@ -76,7 +75,7 @@ std::set<std::string> TableRemoval::kept(Removal& removal) const {
     for (const auto& rule : rules_)
         if (listed_.contains(rule.chain)) ways.emplace(rule.chain, rule.target);
     // The mark is worth nothing without the chain that masquerades what has it.
-    if (listed_.contains(chains::kPostrouting)) ways.emplace(chains::kMarkMasq, chains::kPostrouting);
+    if (listed_.contains("KUBE-POSTROUTING")) ways.emplace("KUBE-MARK-MASQ", "KUBE-POSTROUTING");
     std::set<std::string> kept;
     for (const auto& rule : rules_) {
         if (listed_.contains(rule.chain) || (rule.plain_jump && built_in_.contains(rule.chain))) continue;
@@ -105,4 +104,4 @@ void TableRemoval::add_to(Removal& removal) const {
     removal.chains += chains.size();
 }
 
-}  // namespace ghostip::dataplane::iptables
+}  // namespace ghostip::dataplane

@@ -1,14 +1,14 @@
-#include "dataplane/iptables/variant.h"
+#include "dataplane/iptables_variant.h"
 
 #include <gtest/gtest.h>
 
-#include "dataplane/iptables/dataplane_testing.h"
+#include "kernel/iptables/memory.h"
 
-namespace ghostip::dataplane::iptables {
+namespace ghostip::dataplane {
 namespace {
 
-using testing::MemoryIptables;
-using testing::Variant;
+using kernel::iptables::MemoryIptables;
+using kernel::iptables::Variant;
 
 TEST(IptablesVariant, IsWhatTheHostUses) {
     struct Case {
@@ -56,4 +56,4 @@ TEST(IptablesVariant, TheCallersWord) {
 }
 
 }  // namespace
-}  // namespace ghostip::dataplane::iptables
+}  // namespace ghostip::dataplane

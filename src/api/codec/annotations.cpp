@@ -1,0 +1,79 @@
+// Annotations of ghostip's own: text that people write by hand, and that no API server checks.
+#include <algorithm>
+#include <charconv>
+
+#include <fmt/format.h>
+
+#include "api/codec/object_decoder.h"
+#include "api/codec/values.h"
+
+namespace ghostip::api::codec {
+namespace {
+
+constexpr std::uint32_t kMostWeight = 65535;
+constexpr std::size_t kLongestScheduler = 15;  // IP_VS_SCHEDNAME_MAXLEN, less the 0 at the end
+
+// The kernel finds a scheduler's module by this name.
+bool is_scheduler_name(std::string_view name) {
+    return !name.empty() && name.size() <= kLongestScheduler && std::all_of(name.begin(), name.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+    });
+}
+
+std::optional<EndpointWeight> parse_weight(std::string_view entry) {
+    const auto equals = entry.find('=');
+    if (equals == std::string_view::npos) return std::nullopt;
+    const auto address = net::IpAddress::parse_lenient(trimmed(entry.substr(0, equals)));
+    const auto number = trimmed(entry.substr(equals + 1));
+    EndpointWeight weight;
+    const char* const end = number.data() + number.size();
+    if (!address || number.empty() || std::from_chars(number.data(), end, weight.weight).ptr != end ||
+        weight.weight > kMostWeight)
+        return std::nullopt;
+    weight.address = *address;
+    return weight;
+}
+
+}  // namespace
+
+std::string scheduler_of(const Source& source) {
+    const Field annotations = source.metadata.mapping("annotations");
+    const Field field = annotations.member(kSchedulerAnnotation);
+    const auto name = trimmed(field.text().value_or(""));
+    if (name.empty()) return {};
+    if (is_scheduler_name(name)) return std::string(name);
+    field.notice("is not the name of a scheduler (such as rr, wrr, lc); the node's is used");
+    return {};
+}
+
+std::vector<EndpointWeight> endpoint_weights_of(const Source& source) {
+    const Field annotations = source.metadata.mapping("annotations");
+    const Field field = annotations.member(kWeightsAnnotation);
+    std::vector<EndpointWeight> weights;
+    std::string wrong;
+    std::string_view rest = field.text().value_or("");
+    while (!rest.empty()) {
+        const auto comma = std::min(rest.find(','), rest.size());
+        const auto entry = trimmed(rest.substr(0, comma));
+        rest.remove_prefix(std::min(comma + 1, rest.size()));
+        if (entry.empty()) continue;
+        if (const auto weight = parse_weight(entry))
+            weights.push_back(*weight);
+        else if (wrong.empty())
+            wrong = entry;
+    }
+    if (!wrong.empty())
+        field.notice(fmt::format("{} is not ADDRESS=WEIGHT with a weight from 0 to {}; what is not is left out",
+                                 printable(wrong), kMostWeight));
+    // Of an address that is there twice the last word counts.
+    std::reverse(weights.begin(), weights.end());
+    const auto by_address = [](const auto& a, const auto& b) { return a.address < b.address; };
+    std::stable_sort(weights.begin(), weights.end(), by_address);
+    weights.erase(std::unique(weights.begin(), weights.end(),
+                              [](const auto& a, const auto& b) { return a.address == b.address; }),
+                  weights.end());
+    weights.shrink_to_fit();
+    return weights;
+}
+
+}  // namespace ghostip::api::codec

@@ -1,0 +1,117 @@
+#include "dataplane/ipvs/cleanup.h"
+
+#include <cerrno>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "dataplane/iptables_removal.h"
+#include "dataplane/ipvs/names.h"
+#include "dataplane/ipvs/observed.h"
+#include "kernel/ipset/linux.h"
+#include "kernel/iptables/linux.h"
+#include "kernel/ipvs/linux.h"
+#include "kernel/ipvs/removal.h"
+#include "kernel/link/linux.h"
+
+namespace ghostip::dataplane::ipvs {
+
+using kernel::iptables::LinuxIptables;
+using kernel::iptables::Variant;
+
+namespace {
+
+Result<void> clean_table(kernel::iptables::Iptables& iptables, const char* table) {
+    TableRemoval of_table(table, [table](std::string_view chain) { return is_own_chain(table, chain); });
+    RETURN_IF_ERROR(iptables.save(table, [&](std::string_view line) { of_table.take(line); }));
+    Removal removal;
+    of_table.add_to(removal);
+    if (removal.restore.empty()) return {};
+    ASSIGN_OR_RETURN(const auto refused, iptables.restore(removal.restore));
+    if (refused)
+        return fail("remove chains of table {} ({}, {}): {}", table, net::family_name(iptables.family()),
+                    variant_name(iptables.variant()), refused->reason);
+    return {};
+}
+
+// Each part goes as far as it can; the first failure is told.
+class Parts {
+  public:
+    void run(Result<void> done) {
+        if (!done && first_) first_ = std::move(done);
+    }
+    [[nodiscard]] Result<void> take() { return std::move(first_); }
+
+  private:
+    Result<void> first_;
+};
+
+void clean_programs(Parts& parts) {
+    for (const auto variant : {Variant::kNft, Variant::kLegacy})
+        for (const auto family : net::kFamilies) {
+            auto iptables = LinuxIptables::open(variant, family);
+            if (!iptables && iptables.error().code == ENOENT) continue;  // who has no programs has written nothing
+            parts.run(iptables ? clean_rules(**iptables) : Result<void>(iptables.error()));
+        }
+}
+
+Result<void> clean_kernel() {
+    if (!kernel::ipvs::sets_available()) return {};  // nor is anything ours without them
+    ASSIGN_OR_RETURN(const auto sets, kernel::ipset::LinuxSets::open());
+    if (kernel::ipvs::available()) {
+        ASSIGN_OR_RETURN(const auto ipvs, kernel::ipvs::LinuxIpvs::open());
+        ASSIGN_OR_RETURN(const auto links, kernel::link::LinuxLinks::open());
+        RETURN_IF_ERROR(clean_servers(*ipvs, *sets, *links));
+    }
+    return clean_sets(*sets);
+}
+
+Result<void> clean_device() {
+    ASSIGN_OR_RETURN(const bool there, kernel::ipvs::dummy_device_exists(kDevice));
+    if (!there) return {};  // nor is a device of another kind ours
+    auto deleted = kernel::ipvs::delete_dummy_device(kDevice);
+    if (!deleted) return deleted.error();
+    return {};
+}
+
+}  // namespace
+
+Result<void> clean_rules(kernel::iptables::Iptables& iptables) {
+    Parts parts;
+    for (const char* table : tables::kAll) parts.run(clean_table(iptables, table));
+    return parts.take();
+}
+
+Result<void> clean_servers(kernel::ipvs::Ipvs& ipvs, kernel::ipset::Sets& sets, kernel::link::Links& links) {
+    std::vector<kernel::ipvs::Command> commands;
+    for (const auto family : net::kFamilies) {
+        ASSIGN_OR_RETURN(const auto observed, observe_servers(ipvs, sets, links, family));
+        for (const auto& [key, service] : observed.services)
+            if (observed.is_ours(key)) commands.push_back({kernel::ipvs::Verb::kDeleteService, service, {}});
+    }
+    if (commands.empty()) return {};
+    ASSIGN_OR_RETURN(const auto refusals, ipvs.apply(commands));
+    for (const auto& refusal : refusals)
+        if (refusal.error.code != ESRCH) return refusal.error;
+    return {};
+}
+
+Result<void> clean_sets(kernel::ipset::Sets& sets) {
+    Parts parts;
+    for (const auto family : net::kFamilies)
+        for (const auto& row : set_rows()) {
+            const auto destroyed = sets.destroy(set_name(row.set, family));
+            if (!destroyed) parts.run(destroyed.error());
+        }
+    return parts.take();
+}
+
+Result<void> cleanup() {
+    Parts parts;
+    clean_programs(parts);
+    parts.run(clean_device());
+    parts.run(clean_kernel());
+    return parts.take();
+}
+
+}  // namespace ghostip::dataplane::ipvs

@@ -1,0 +1,200 @@
+#include "dataplane/ipvs/compare.h"
+
+#include <algorithm>
+#include <iterator>
+#include <unordered_map>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "dataplane/ipvs/observed.h"
+
+namespace ghostip::dataplane::ipvs {
+namespace {
+
+using kernel::ipvs::ServiceKey;
+
+constexpr std::size_t kMostExamples = 5;
+
+// Everything that is wanted, front by front, against what is there.
+class Comparer {
+  public:
+    Comparer(const Kernel& kernel, const plan::Plan& plan, const Context& context, Observed observed)
+        : kernel_(kernel), plan_(plan), context_(context), observed_(std::move(observed)) {}
+
+    Result<Comparison> run(bool random_fully) {
+        auto fronts = accepted_fronts();
+        for (auto& front : fronts) RETURN_IF_ERROR(take(std::move(front)));
+        look_at_other_entries();
+        look_at_unwanted();
+        look_at_addresses();
+        const auto rules =
+            change_of(render_chains({plan_.node, plan_.family, random_fully}, text_of(result_.short_circuits)),
+                      render_jumps(plan_.family), observed_.rules);
+        for (const auto& one : rules.differs) result_.differ(one);
+        result_.rules = std::move(observed_.rules);
+        return std::move(result_);
+    }
+
+  private:
+    // Without those that somebody else has: who was there before, and among Services the kind that counts more.
+    std::vector<Front> accepted_fronts() {
+        std::vector<Front> all;
+        for (const auto& [name, service_port] : plan_.service_ports)
+            for (auto& front : render_fronts(*service_port, context_)) all.push_back(std::move(front));
+        std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.kind < b.kind; });
+        std::vector<Front> accepted;
+        accepted.reserve(all.size());
+        for (auto& front : all) {
+            if (const auto aside = Aside::by_options(front, context_.options)) {
+                result_.aside.emplace(front.key, *aside);
+                continue;
+            }
+            if (const auto reason = objection(front); !reason.empty()) {
+                result_.aside.emplace(front.key, Aside::of(front, reason));
+                continue;
+            }
+            for (const auto& server : front.servers) wanted_.insert(server.service.key);
+            accepted.push_back(std::move(front));
+        }
+        return accepted;
+    }
+
+    std::string objection(const Front& front) const {
+        for (const auto& server : front.servers) {
+            const auto& key = server.service.key;
+            if (wanted_.contains(key)) return fmt::format("another Service has the virtual server {}", text(key));
+            if (observed_.services.contains(key) && !observed_.is_ours(key))
+                return fmt::format("the virtual server {} is there already and not ours", text(key));
+        }
+        return {};
+    }
+
+    Result<void> take(Front front) {
+        FrontChange change;
+        change.before.key = front.key;
+        change.before.kind = front.kind;
+        change.before.name = front.name;
+        for (const auto& server : front.servers) {
+            const auto there = observed_.services.find(server.service.key);
+            if (there == observed_.services.end()) continue;
+            Server held{there->second, {}};
+            ASSIGN_OR_RETURN(const auto behind, kernel_.ipvs->destinations(server.service.key));
+            for (const auto& destination : behind) sort_in(destination, server, held);
+            std::sort(held.destinations.begin(), held.destinations.end());
+            change.before.servers.push_back(std::move(held));
+        }
+        std::copy_if(front.entries.begin(), front.entries.end(), std::back_inserter(change.before.entries),
+                     [&](const auto& entry) { return observed_.has(entry); });
+        for (const auto& entry : front.entries) want(entry);
+        if (front.address) ++result_.addresses[*front.address];
+        if (!front.short_circuit.empty()) result_.short_circuits[front.key] = front.short_circuit;
+        if (change.before.servers == front.servers && change.before.entries == front.entries) return {};
+        result_.differ(front.text());
+        change.after = std::move(front);
+        result_.changes.push_back(std::move(change));
+        return {};
+    }
+
+    // Weight 0 and not in the plan: it drains, whoever began it.
+    void sort_in(kernel::ipvs::Destination destination, const Server& wanted, Server& held) {
+        const auto connections = std::exchange(destination.connections, {});
+        const bool planned = std::any_of(wanted.destinations.begin(), wanted.destinations.end(),
+                                         [&](const auto& one) { return one.key == destination.key; });
+        if (planned || destination.weight != 0 || !drains(held.service.key.protocol)) {
+            held.destinations.push_back(destination);
+            return;
+        }
+        result_.draining.insert({held.service.key, destination.key});
+        result_.drained = result_.drained || (connections.active == 0 && connections.inactive == 0);
+    }
+
+    void want(const SetEntry& entry) { entries_[static_cast<std::size_t>(entry.set)].push_back(entry.element); }
+
+    void look_at_other_entries() {
+        std::vector<SetEntry> others;
+        for (const auto& [hairpin, count] : plan_.hairpins) others.push_back(hairpin_entry(hairpin));
+        for (const auto& [service, check] : plan_.health_checks) others.push_back(health_check_entry(check.node_port));
+        for (const auto& address : node_port_addresses(plan_.node, context_.options))
+            others.push_back(address_entry(Set::kNodeAddresses, address));
+        for (const auto& [address, count] : result_.addresses) others.push_back(address_entry(Set::kIpvsIps, address));
+        for (const auto& entry : others) {
+            want(entry);
+            if (observed_.has(entry)) continue;
+            result_.differ(fmt::format("set {}", set_name(entry.set, plan_.family)));
+            result_.added.push_back(entry);
+        }
+    }
+
+    void look_at_unwanted() {
+        for (const auto& row : set_rows()) {
+            const auto index = static_cast<std::size_t>(row.set);
+            if (!observed_.sets[index]) {
+                result_.differ(fmt::format("set {} is missing", set_name(row.set, plan_.family)));
+                continue;
+            }
+            auto& wanted = entries_[index];
+            std::sort(wanted.begin(), wanted.end());
+            for (const auto& element : *observed_.sets[index]) {
+                if (std::binary_search(wanted.begin(), wanted.end(), element)) continue;
+                result_.removed.push_back({row.set, element});
+                result_.differ(fmt::format("set {} has {}", set_name(row.set, plan_.family),
+                                           kernel::ipset::text(row.type, element)));
+            }
+        }
+        for (const auto& [key, service] : observed_.services) {
+            if (wanted_.contains(key) || !observed_.is_ours(key) || is_excluded(key.address, context_.options))
+                continue;
+            FrontChange change;
+            change.before.servers.push_back({service, {}});
+            result_.differ(fmt::format("virtual server {}", text(key)));
+            result_.changes.push_back(std::move(change));
+        }
+    }
+
+    void look_at_addresses() {
+        for (const auto& [address, count] : result_.addresses)
+            if (!observed_.bound.contains(address))
+                result_.differ(fmt::format("device {} lacks {}", kDevice, address.text()));
+        for (const auto& address : observed_.bound) {
+            if (result_.addresses.contains(address)) continue;
+            result_.differ(fmt::format("device {} has {}", kDevice, address.text()));
+            result_.unbind.push_back(address);
+        }
+        result_.bound = std::move(observed_.bound);
+    }
+
+    const Kernel& kernel_;
+    const plan::Plan& plan_;
+    const Context& context_;
+    Observed observed_;
+    std::set<ServiceKey> wanted_;
+    std::array<std::vector<kernel::ipset::Element>, kSetCount> entries_;
+    Comparison result_;
+};
+
+}  // namespace
+
+void Comparison::differ(std::string example) {
+    if (++differences <= kMostExamples) examples.push_back(std::move(example));
+}
+
+std::optional<Aside> Aside::by_options(const Front& front, const IpvsOptions& options) {
+    if (front.key.node_port || !is_excluded(front.key.address, options)) return std::nullopt;
+    auto aside = of(front, "its address is excluded (ipvs.excludeCIDRs)");
+    aside.by_option = true;
+    return aside;
+}
+
+std::string text_of(const std::map<plan::DestinationKey, std::string>& short_circuits) {
+    std::string text;
+    for (const auto& [key, rule] : short_circuits) text += rule;
+    return text;
+}
+
+Result<Comparison> compare(const Kernel& kernel, const plan::Plan& plan, const Context& context, bool random_fully) {
+    ASSIGN_OR_RETURN(auto observed, observe(kernel, plan.family));
+    return Comparer(kernel, plan, context, std::move(observed)).run(random_fully);
+}
+
+}  // namespace ghostip::dataplane::ipvs

@@ -1,0 +1,366 @@
+// What a change writes, and what happens when the kernel or somebody else is in the way.
+#include "dataplane/ipvs/dataplane.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "dataplane/ipvs/cleanup.h"
+#include "dataplane/ipvs/dataplane_testing.h"
+
+namespace ghostip::dataplane::ipvs {
+namespace {
+
+using namespace testing;
+using namespace plan::testing;
+using kernel::ipvs::Verb;
+using net::Protocol;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+api::Service web() { return plan::testing::service("web", "172.30.0.1", {service_port("p", 80)}); }
+api::EndpointSlice web_slice(const std::vector<Ep>& endpoints, Protocol protocol = Protocol::kTcp) {
+    return slice("web", "web", {slice_port("p", 8080, protocol)}, endpoints);
+}
+api::Service balanced() {
+    auto object = web();
+    object.type = api::ServiceType::kLoadBalancer;
+    object.ports.front().node_port = 30080;
+    object.load_balancer_vips = {ip("1.2.3.4")};
+    object.external_ips = {ip("5.6.7.8")};
+    return object;
+}
+kernel::ipvs::ServiceKey key(std::string_view address, std::uint16_t port = 80, Protocol protocol = Protocol::kTcp) {
+    return {ip(address), protocol, port, 0};
+}
+
+kernel::ipset::Element element(std::string_view address) { return {ip(address), Protocol::kTcp, 80, {}}; }
+
+// A planner, a machine and a process on it.
+struct Scene {
+    Result<Outcome> change(const std::vector<api::Change>& changes) { return process.apply(planner.apply(changes)); }
+
+    explicit Scene(IpvsOptions options = {}) : process(machine, std::move(options)) {
+        EXPECT_TRUE(process.reconcile(planner.plan()).has_value());
+    }
+    IpvsPlanner planner;
+    Machine machine;
+    OnMachine process;
+};
+
+TEST(IpvsDataplane, AServiceWithAllThatItCanHave) {
+    Scene scene;
+    auto object = balanced();
+    object.affinity_seconds = 100;
+    object.load_balancer_source_ranges = cidrs({"203.0.113.0/24"});
+    ASSERT_TRUE(scene.change({put(object), put(web_slice({{"10.0.0.1", "r", "test-node"}}))}));
+    EXPECT_THAT(scene.machine.servers(),
+                ElementsAre("-A -t 1.2.3.4:80 -s rr -p 100\n-a -t 1.2.3.4:80 -r 10.0.0.1:8080 -m -w 1\n",
+                            "-A -t 172.30.0.1:80 -s rr -p 100\n-a -t 172.30.0.1:80 -r 10.0.0.1:8080 -m -w 1\n",
+                            "-A -t 192.168.0.2:30080 -s rr -p 100\n-a -t 192.168.0.2:30080 -r 10.0.0.1:8080 -m -w 1\n",
+                            "-A -t 192.168.1.2:30080 -s rr -p 100\n-a -t 192.168.1.2:30080 -r 10.0.0.1:8080 -m -w 1\n",
+                            "-A -t 192.168.99.11:30080 -s rr -p 100\n"
+                            "-a -t 192.168.99.11:30080 -r 10.0.0.1:8080 -m -w 1\n",
+                            "-A -t 5.6.7.8:80 -s rr -p 100\n-a -t 5.6.7.8:80 -r 10.0.0.1:8080 -m -w 1\n"));
+    EXPECT_THAT(scene.machine.bound(), ElementsAre("1.2.3.4", "172.30.0.1", "5.6.7.8"));
+    EXPECT_THAT(scene.machine.elements(),
+                ElementsAre("GHOSTIP-NODE-ADDRESSES 192.168.0.2", "GHOSTIP-NODE-ADDRESSES 192.168.1.2",
+                            "GHOSTIP-NODE-ADDRESSES 192.168.99.11", "KUBE-CLUSTER-IP 172.30.0.1,tcp:80",
+                            "KUBE-EXTERNAL-IP 5.6.7.8,tcp:80", "KUBE-IPVS-IPS 1.2.3.4", "KUBE-IPVS-IPS 172.30.0.1",
+                            "KUBE-IPVS-IPS 5.6.7.8", "KUBE-LOAD-BALANCER 1.2.3.4,tcp:80",
+                            "KUBE-LOAD-BALANCER-FW 1.2.3.4,tcp:80",
+                            "KUBE-LOAD-BALANCER-SOURCE-CIDR 1.2.3.4,tcp:80,203.0.113.0/24",
+                            "KUBE-LOOP-BACK 10.0.0.1,tcp:8080,10.0.0.1", "KUBE-NODE-PORT-TCP 30080"));
+}
+
+TEST(IpvsDataplane, OneEndpointReplacedIsOneBatchEachWay) {
+    Scene scene;
+    ASSERT_TRUE(scene.change({put(web()), put(web_slice({{"10.0.0.1"}, {"10.0.0.2"}}))}));
+    scene.machine.ipvs.clear_log();
+    const auto restores = scene.machine.iptables.restores();
+    const auto saves = scene.machine.iptables.saves();
+    const auto done = scene.change({put(web_slice({{"10.0.0.1"}, {"10.0.0.3"}}))});
+    ASSERT_TRUE(done);
+    std::vector<std::string> commands;
+    for (const auto& one : scene.machine.ipvs.log())
+        commands.push_back(fmt::format("{} weight {}", text(one), one.destination.weight));
+    EXPECT_THAT(commands, ElementsAre("add destination 10.0.0.3:8080 to TCP 172.30.0.1:80 weight 1",
+                                      "change destination 10.0.0.2:8080 of TCP 172.30.0.1:80 weight 0",
+                                      "delete destination 10.0.0.2:8080 of TCP 172.30.0.1:80 weight 0"));
+    EXPECT_LE(done->transactions, 3U);
+    EXPECT_EQ(scene.machine.iptables.restores(), restores);
+    EXPECT_EQ(scene.machine.iptables.saves(), saves);
+}
+
+TEST(IpvsDataplane, NothingChangedNothingWritten) {
+    Scene scene;
+    ASSERT_TRUE(scene.change({put(balanced()), put(web_slice({{"10.0.0.1"}}))}));
+    const auto looked = scene.process.look_and_check(scene.planner.plan());
+    ASSERT_TRUE(looked);
+    EXPECT_EQ(looked->transactions, 0U);
+    OnMachine successor(scene.machine);
+    const auto taken = successor.reconcile(scene.planner.plan());
+    ASSERT_TRUE(taken);
+    EXPECT_EQ(taken->transactions, 0U);
+    EXPECT_EQ(taken->differences, 0U);
+}
+
+TEST(IpvsDataplane, ConnectionsAreLetFinish) {
+    Scene scene;
+    ASSERT_TRUE(scene.change({put(web()), put(web_slice({{"10.0.0.1"}, {"10.0.0.2"}}))}));
+    const kernel::ipvs::DestinationKey second{ip("10.0.0.2"), 8080};
+    ASSERT_TRUE(scene.machine.ipvs.set_connections(key("172.30.0.1"), second, {1, 0, 0}));
+    ASSERT_TRUE(scene.change({put(web_slice({{"10.0.0.1"}}))}));
+    const std::string kDraining =
+        "-A -t 172.30.0.1:80 -s rr\n-a -t 172.30.0.1:80 -r 10.0.0.1:8080 -m -w 1\n"
+        "-a -t 172.30.0.1:80 -r 10.0.0.2:8080 -m -w 0\n";
+    EXPECT_THAT(scene.machine.servers(), ElementsAre(kDraining));
+    EXPECT_EQ(scene.process.dataplane.draining(), 1U);
+
+    // Also by who comes after a restart, which changes nothing.
+    OnMachine successor(scene.machine);
+    const auto taken = successor.reconcile(scene.planner.plan());
+    ASSERT_TRUE(taken);
+    EXPECT_EQ(taken->transactions, 0U);
+    EXPECT_EQ(successor.dataplane.draining(), 1U);
+    const auto checked = successor.look_and_check(scene.planner.plan());
+    ASSERT_TRUE(checked);
+    EXPECT_EQ(checked->differences, 0U);
+    EXPECT_THAT(scene.machine.servers(), ElementsAre(kDraining));
+
+    ASSERT_TRUE(scene.machine.ipvs.set_connections(key("172.30.0.1"), second, {}));
+    ASSERT_TRUE(successor.look_and_check(scene.planner.plan()));
+    EXPECT_THAT(scene.machine.servers(),
+                ElementsAre("-A -t 172.30.0.1:80 -s rr\n-a -t 172.30.0.1:80 -r 10.0.0.1:8080 -m -w 1\n"));
+    EXPECT_EQ(successor.dataplane.draining(), 0U);
+}
+
+TEST(IpvsDataplane, OneThatComesBackGetsConnectionsAgain) {
+    Scene scene;
+    ASSERT_TRUE(scene.change({put(web()), put(web_slice({{"10.0.0.1"}, {"10.0.0.2"}}))}));
+    ASSERT_TRUE(scene.machine.ipvs.set_connections(key("172.30.0.1"), {ip("10.0.0.2"), 8080}, {0, 3, 0}));
+    ASSERT_TRUE(scene.change({put(web_slice({{"10.0.0.1"}}))}));
+    ASSERT_TRUE(scene.change({put(web_slice({{"10.0.0.1"}, {"10.0.0.2"}}))}));
+    EXPECT_THAT(scene.machine.servers().front(), HasSubstr("10.0.0.2:8080 -m -w 1"));
+    EXPECT_EQ(scene.process.dataplane.draining(), 0U);
+    ASSERT_TRUE(scene.process.look_and_check(scene.planner.plan()));
+    EXPECT_THAT(scene.machine.servers().front(), HasSubstr("10.0.0.2:8080 -m -w 1"));
+}
+
+TEST(IpvsDataplane, UdpGoesAtOnce) {
+    Scene scene;
+    auto object = web();
+    object.ports.front().protocol = Protocol::kUdp;
+    ASSERT_TRUE(scene.change({put(object), put(web_slice({{"10.0.0.1"}, {"10.0.0.2"}}, Protocol::kUdp))}));
+    ASSERT_TRUE(
+        scene.machine.ipvs.set_connections(key("172.30.0.1", 80, Protocol::kUdp), {ip("10.0.0.2"), 8080}, {0, 3, 0}));
+    ASSERT_TRUE(scene.change({put(web_slice({{"10.0.0.1"}}, Protocol::kUdp))}));
+    EXPECT_THAT(scene.machine.servers().front(), Not(HasSubstr("10.0.0.2")));
+}
+
+TEST(IpvsDataplane, ForeignVirtualServersStay) {
+    Machine machine;
+    kernel::ipvs::Service foreign;
+    foreign.key = key("203.0.113.80");
+    machine.ipvs.add_foreign({foreign, {}});
+    foreign.key = key("172.30.0.1");
+    foreign.scheduler = "wlc";
+    machine.ipvs.add_foreign({foreign, {}});
+    kernel::ipvs::Service marked;
+    marked.key.mark = 7;
+    machine.ipvs.add_foreign({marked, {}});
+    const auto before = machine.servers();
+    IpvsPlanner planner;
+    OnMachine process(machine);
+    ASSERT_TRUE(process.reconcile(planner.plan()));
+    // Also where a Service asks for one of them.
+    const auto applied = process.apply(planner.apply({put(balanced()), put(web_slice({{"10.0.0.1"}}))}));
+    ASSERT_TRUE(applied);
+    ASSERT_THAT(applied->set_aside, SizeIs(1));
+    EXPECT_EQ(applied->set_aside.front().object, "ns/web:p");
+    EXPECT_THAT(applied->set_aside.front().reason, HasSubstr("TCP 172.30.0.1:80 is there already and not ours"));
+    EXPECT_THAT(machine.servers(), Contains("-A -t 172.30.0.1:80 -s wlc\n"));
+    EXPECT_THAT(machine.elements(), Not(Contains("KUBE-CLUSTER-IP 172.30.0.1,tcp:80")));
+    EXPECT_THAT(machine.bound(), ElementsAre("1.2.3.4", "5.6.7.8")) << "the rest goes on";
+    OnMachine successor(machine);
+    ASSERT_TRUE(successor.reconcile(planner.plan()));
+    EXPECT_THAT(successor.dataplane.set_aside(), SizeIs(1));
+    ASSERT_TRUE(clean_servers(machine.ipvs, machine.sets, machine.links));
+    EXPECT_EQ(machine.servers(), before);
+}
+
+TEST(IpvsDataplane, WhatWasSetAsideComesWhenItCan) {
+    Machine machine;
+    kernel::ipvs::Service foreign;
+    foreign.key = key("172.30.0.1");
+    machine.ipvs.add_foreign({foreign, {}});
+    IpvsPlanner planner;
+    OnMachine process(machine);
+    ASSERT_TRUE(process.reconcile(planner.plan()));
+    ASSERT_TRUE(process.apply(planner.apply({put(web()), put(web_slice({{"10.0.0.1"}}))})));
+    EXPECT_THAT(process.dataplane.set_aside(), SizeIs(1));
+    const kernel::ipvs::Command gone{Verb::kDeleteService, foreign, {}};
+    ASSERT_TRUE(machine.ipvs.apply({&gone, 1}));
+    ASSERT_TRUE(process.look_and_check(planner.plan()));
+    EXPECT_THAT(process.dataplane.set_aside(), IsEmpty());
+    EXPECT_THAT(machine.servers().front(), HasSubstr("10.0.0.1:8080"));
+    EXPECT_THAT(machine.bound(), ElementsAre("172.30.0.1"));
+}
+
+TEST(IpvsDataplane, ExcludedAddressesAreNobodysBusiness) {
+    IpvsOptions options;
+    options.exclude_cidrs = cidrs({"172.30.0.0/24", "192.168.1.0/24"});
+    Scene scene(options);
+    const auto applied = scene.change({put(balanced()), put(web_slice({{"10.0.0.1"}}))});
+    ASSERT_TRUE(applied);
+    EXPECT_THAT(scene.process.dataplane.set_aside(), SizeIs(1));
+    EXPECT_THAT(scene.machine.bound(), ElementsAre("1.2.3.4", "5.6.7.8"));
+    for (const auto& line : scene.machine.servers()) {
+        EXPECT_THAT(line, Not(HasSubstr("172.30.0.1:80")));
+        EXPECT_THAT(line, Not(HasSubstr("192.168.1.2:30080")));
+    }
+}
+
+TEST(IpvsDataplane, WhatOthersChangedIsPutBackAndCounted) {
+    Scene scene;
+    ASSERT_TRUE(scene.change({put(balanced()), put(web_slice({{"10.0.0.1"}}))}));
+    const auto before = scene.machine.all();
+    kernel::ipvs::Service own;
+    own.key = key("172.30.0.1");
+    own.scheduler = "lc";
+    kernel::ipvs::Service lost;
+    lost.key = key("1.2.3.4");
+    std::vector<kernel::ipvs::Command> commands{{Verb::kSetService, own, {}}, {Verb::kDeleteService, lost, {}}};
+    ASSERT_TRUE(scene.machine.ipvs.apply(commands));
+    ASSERT_TRUE(
+        scene.machine.sets.remove("KUBE-CLUSTER-IP", kernel::ipset::Type::kIpPort, std::vector{element("172.30.0.1")}));
+    ASSERT_TRUE(scene.machine.links.remove_addresses(kDevice, ips({"5.6.7.8"})));
+    ASSERT_TRUE(scene.machine.iptables.delete_chain("nat", "KUBE-NODE-PORT"));
+    // The ledger of the one that was changed is gone with its element: it is not ours any more, until that is back.
+    const auto looked = scene.process.look_and_check(scene.planner.plan());
+    ASSERT_TRUE(looked);
+    EXPECT_GE(looked->differences, 4U);
+    EXPECT_THAT(looked->examples, Not(IsEmpty()));
+    EXPECT_THAT(scene.process.dataplane.set_aside(), SizeIs(1));
+    const kernel::ipvs::Command gone{Verb::kDeleteService, own, {}};
+    ASSERT_TRUE(scene.machine.ipvs.apply({&gone, 1}));
+    ASSERT_TRUE(scene.process.look_and_check(scene.planner.plan()));
+    EXPECT_EQ(scene.machine.all(), before);
+}
+
+TEST(IpvsDataplane, PolicyLocal) {
+    Scene scene;
+    auto object = balanced();
+    object.external_traffic_policy = api::TrafficPolicy::kLocal;
+    ASSERT_TRUE(scene.change({put(object), put(web_slice({{"10.0.0.1", "r", "other"}}))}));
+    EXPECT_THAT(scene.machine.servers(), Contains("-A -t 1.2.3.4:80 -s rr\n"));
+    EXPECT_THAT(scene.machine.servers(),
+                Contains("-A -t 172.30.0.1:80 -s rr\n-a -t 172.30.0.1:80 -r 10.0.0.1:8080 -m -w 1\n"));
+    EXPECT_THAT(scene.machine.elements(), Contains("GHOSTIP-DROP 1.2.3.4,tcp:80"));
+    EXPECT_THAT(scene.machine.elements(), Contains("GHOSTIP-DROP 192.168.0.2,tcp:30080"));
+    EXPECT_THAT(scene.machine.elements(), Not(Contains("GHOSTIP-DROP-OWN 1.2.3.4,tcp:80")));
+    const std::string kRule =
+        "nat: -A GHOSTIP-SHORT-CIRCUIT -d 1.2.3.4/32 -p tcp -m comment --comment \"ns/web:p\" -m tcp --dport 80 -j "
+        "DNAT "
+        "--to-destination 172.30.0.1:80";
+    EXPECT_THAT(scene.machine.rules(), Contains(kRule));
+    ASSERT_TRUE(scene.change({put(web_slice({{"10.0.0.1", "r", "other"}, {"10.0.0.2", "r", "test-node"}}))}));
+    EXPECT_THAT(scene.machine.elements(), Not(Contains("GHOSTIP-DROP 1.2.3.4,tcp:80")));
+    EXPECT_THAT(scene.machine.servers(),
+                Contains("-A -t 1.2.3.4:80 -s rr\n-a -t 1.2.3.4:80 -r 10.0.0.2:8080 -m -w 1\n"));
+    ASSERT_TRUE(scene.change({put(balanced())}));
+    EXPECT_THAT(scene.machine.rules(), Not(Contains(kRule)));
+    EXPECT_THAT(scene.machine.elements(), Contains("KUBE-EXTERNAL-IP 5.6.7.8,tcp:80"));
+    EXPECT_THAT(scene.machine.elements(), Not(Contains("KUBE-EXTERNAL-IP-LOCAL 5.6.7.8,tcp:80")));
+}
+
+// One service port's plan with a scheduler of its own and weights.
+plan::Delta with_scheduler(const plan::Delta& from, const std::string& scheduler,
+                           std::vector<plan::EndpointWeight> weights = {}) {
+    auto delta = from;
+    for (auto& change : delta.service_ports) {
+        auto own = *change.after;
+        own.scheduler = scheduler;
+        own.weights = weights;
+        change.after = std::make_shared<const plan::ServicePortPlan>(own);
+    }
+    return delta;
+}
+
+TEST(IpvsDataplane, SchedulersAndWeights) {
+    Scene scene;
+    const auto delta = scene.planner.apply({put(web()), put(web_slice({{"10.0.0.1"}, {"10.0.0.2"}}))});
+    ASSERT_TRUE(scene.process.apply(with_scheduler(delta, "mh", {{ip("10.0.0.2"), 5}})));
+    EXPECT_THAT(scene.machine.servers(),
+                ElementsAre("-A -t 172.30.0.1:80 -s mh -b mh-port\n-a -t 172.30.0.1:80 -r 10.0.0.1:8080 -m -w 1\n"
+                            "-a -t 172.30.0.1:80 -r 10.0.0.2:8080 -m -w 5\n"));
+}
+
+TEST(IpvsDataplane, AnUnknownSchedulerIsToldAndTheDefaultServes) {
+    Scene scene;
+    scene.machine.ipvs.set_schedulers({"rr", "wrr"});
+    auto object = balanced();
+    const auto delta = scene.planner.apply({put(object), put(web_slice({{"10.0.0.1"}}))});
+    const auto applied = scene.process.apply(with_scheduler(delta, "mh"));
+    ASSERT_TRUE(applied);
+    EXPECT_THAT(scene.machine.servers(), SizeIs(6));
+    EXPECT_THAT(scene.machine.servers(),
+                Contains("-A -t 172.30.0.1:80 -s rr\n-a -t 172.30.0.1:80 -r 10.0.0.1:8080 -m -w 1\n"));
+    const auto aside = scene.process.dataplane.set_aside();
+    ASSERT_THAT(aside, SizeIs(1));
+    EXPECT_EQ(aside.front().reason, "the kernel knows no scheduler mh; rr serves instead");
+}
+
+TEST(IpvsDataplane, NarrowSetsOfKubeProxyAreWidened) {
+    Machine machine;
+    auto narrow = definition(Set::kClusterIp, net::Family::kIpv4);
+    narrow.most_elements = 65536;
+    ASSERT_TRUE(machine.sets.create(narrow));
+    const auto old_element = element("172.30.0.9");
+    ASSERT_TRUE(machine.sets.add(narrow.name, narrow.type, {&old_element, 1}));
+    kernel::ipvs::Service old;
+    old.key = key("172.30.0.9");
+    machine.ipvs.add_foreign({old, {}});
+    IpvsPlanner planner;
+    OnMachine process(machine);
+    ASSERT_TRUE(process.reconcile(planner.plan()));
+    EXPECT_EQ(machine.sets.contents(narrow.name).value()->header.most_elements, 1U << 20);
+    EXPECT_THAT(machine.servers(), IsEmpty()) << "kube-proxy's ledger is ours";
+}
+
+TEST(IpvsDataplane, NodeAddressesComeAndGo) {
+    Scene scene;
+    ASSERT_TRUE(scene.change({put(balanced()), put(web_slice({{"10.0.0.1"}}))}));
+    plan::HostFacts host{ips({"127.0.0.1", "192.168.0.2", "5.6.7.8"})};
+    ASSERT_TRUE(scene.process.apply(scene.planner.set_host(host)));
+    EXPECT_THAT(scene.machine.bound(), ElementsAre("1.2.3.4", "172.30.0.1")) << "5.6.7.8 is the node's own now";
+    EXPECT_THAT(scene.machine.servers(), Not(Contains(HasSubstr("192.168.1.2:30080"))));
+    EXPECT_THAT(scene.machine.servers(), Contains(HasSubstr("5.6.7.8:30080")));
+}
+
+TEST(IpvsCleanup, TakesAwayAllThatIsOurs) {
+    Machine machine;
+    ASSERT_FALSE(machine.iptables.restore("*nat\n:CNI-CHAIN - [0:0]\n-A POSTROUTING -j CNI-CHAIN\nCOMMIT\n").value());
+    const auto rules = machine.rules();
+    IpvsPlanner planner;
+    OnMachine process(machine);
+    ASSERT_TRUE(process.reconcile(planner.plan()));
+    ASSERT_TRUE(process.apply(planner.apply({put(balanced()), put(web_slice({{"10.0.0.1"}}))})));
+    ASSERT_TRUE(clean_rules(machine.iptables));
+    const auto left = machine.rules();
+    for (const auto& line : rules) EXPECT_THAT(left, Contains(line));
+    for (const auto& line : left) {
+        EXPECT_THAT(line, Not(HasSubstr("KUBE-")));
+        EXPECT_THAT(line, Not(HasSubstr("GHOSTIP-")));
+    }
+    ASSERT_TRUE(clean_servers(machine.ipvs, machine.sets, machine.links));
+    EXPECT_THAT(machine.servers(), IsEmpty());
+    ASSERT_TRUE(clean_sets(machine.sets));
+    EXPECT_THAT(machine.sets.headers().value(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace ghostip::dataplane::ipvs

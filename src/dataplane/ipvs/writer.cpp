@@ -1,0 +1,281 @@
+#include "dataplane/ipvs/writer.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <iterator>
+
+namespace ghostip::dataplane::ipvs {
+
+using kernel::ipvs::Command;
+using kernel::ipvs::Destination;
+using kernel::ipvs::Verb;
+
+namespace {
+
+// So that others who write are not held up for long.
+constexpr std::size_t kCommandsAtOnce = 4096;
+
+const Server* find_server(const Front& front, const kernel::ipvs::ServiceKey& key) {
+    const auto found = std::lower_bound(front.servers.begin(), front.servers.end(), key,
+                                        [](const auto& one, const auto& wanted) { return one.service.key < wanted; });
+    return found != front.servers.end() && found->service.key == key ? &*found : nullptr;
+}
+
+const Destination* find_destination(const Server& server, const kernel::ipvs::DestinationKey& key) {
+    const auto found = std::lower_bound(server.destinations.begin(), server.destinations.end(), key,
+                                        [](const auto& one, const auto& wanted) { return one.key < wanted; });
+    return found != server.destinations.end() && found->key == key ? &*found : nullptr;
+}
+
+Command command(Verb verb, const kernel::ipvs::Service& service, const Destination& destination = {}) {
+    return {verb, service, destination};
+}
+
+std::vector<SetEntry> difference(const std::vector<SetEntry>& all, const std::vector<SetEntry>& without) {
+    std::vector<SetEntry> left;
+    std::set_difference(all.begin(), all.end(), without.begin(), without.end(), std::back_inserter(left));
+    return left;
+}
+
+}  // namespace
+
+Result<Writer::Refusals> Writer::apply(std::span<const Command> commands) {
+    Refusals all;
+    for (std::size_t begin = 0; begin < commands.size(); begin += kCommandsAtOnce) {
+        const auto some = commands.subspan(begin, std::min(kCommandsAtOnce, commands.size() - begin));
+        const auto start = std::chrono::steady_clock::now();
+        ASSIGN_OR_RETURN(auto refusals, kernel_.ipvs->apply(some));
+        outcome_.committed(start);
+        for (auto& refusal : refusals) {
+            refusal.command += begin;
+            all.push_back(std::move(refusal));
+        }
+    }
+    std::size_t refused = 0;
+    for (std::size_t i = 0; i < commands.size(); ++i) {
+        if (refused < all.size() && all[refused].command == i) {
+            ++refused;
+            continue;
+        }
+        const auto& one = commands[i];
+        if (one.verb == Verb::kNewService) made_.insert(one.service.key);
+        const bool removes = one.verb == Verb::kDeleteService || one.verb == Verb::kDeleteDestination;
+        const bool adds = one.verb == Verb::kNewService || one.verb == Verb::kNewDestination;
+        outcome_.elements_added += adds ? 1 : 0;
+        outcome_.elements_deleted += removes ? 1 : 0;
+    }
+    return all;
+}
+
+Result<void> Writer::change_sets(std::span<const SetEntry> entries, bool add, const RefusedEntry& refused) {
+    std::array<std::vector<kernel::ipset::Element>, kSetCount> elements;
+    std::array<std::vector<std::size_t>, kSetCount> indices;
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+        elements[static_cast<std::size_t>(entries[i].set)].push_back(entries[i].element);
+        indices[static_cast<std::size_t>(entries[i].set)].push_back(i);
+    }
+    for (const auto& row : set_rows()) {
+        const auto set = static_cast<std::size_t>(row.set);
+        if (elements[set].empty()) continue;
+        const auto name = set_name(row.set, family_);
+        const auto start = std::chrono::steady_clock::now();
+        ASSIGN_OR_RETURN(const auto refusals, add ? kernel_.sets->add(name, row.type, elements[set])
+                                                  : kernel_.sets->remove(name, row.type, elements[set]));
+        outcome_.committed(start);
+        (add ? outcome_.elements_added : outcome_.elements_deleted) += elements[set].size() - refusals.size();
+        for (const auto& refusal : refusals) {
+            if (!refused) return refusal.error;
+            refused(indices[set][refusal.element], refusal.error);
+        }
+    }
+    return {};
+}
+
+Result<void> Writer::add(std::span<const SetEntry> entries) { return change_sets(entries, true, nullptr); }
+
+Result<void> Writer::remove(std::span<const SetEntry> entries) { return change_sets(entries, false, nullptr); }
+
+void Writer::set_aside(const FrontChange& change, std::size_t index, std::string_view reason) {
+    // The first reason counts.
+    asides_.emplace(index, Aside::of(change.after, reason, !change.before.servers.empty()));
+}
+
+Result<void> Writer::add_entries(const std::vector<FrontChange>& changes) {
+    std::vector<SetEntry> entries;
+    std::vector<std::size_t> owners;
+    for (std::size_t i = 0; i < changes.size(); ++i)
+        for (const auto& entry : difference(changes[i].after.entries, changes[i].before.entries)) {
+            entries.push_back(entry);
+            owners.push_back(i);
+        }
+    return change_sets(entries, true, [&](std::size_t entry, const Error& error) {
+        set_aside(changes[owners[entry]], owners[entry], error.message);
+    });
+}
+
+// Before their destinations: one that is there already and not ours must not get any.
+Result<void> Writer::make_services(std::vector<FrontChange>& changes) {
+    std::set<std::size_t> left;
+    for (std::size_t i = 0; i < changes.size(); ++i)
+        if (!asides_.contains(i)) left.insert(i);
+    // A second time with the default scheduler, and no third: nothing takes its place.
+    while (!left.empty()) {
+        Batch batch;
+        for (const auto index : left)
+            for (const auto& server : changes[index].after.servers) {
+                const auto* held = find_server(changes[index].before, server.service.key);
+                if (held == nullptr)
+                    batch.put(command(Verb::kNewService, server.service), index);
+                else if (held->service != server.service)
+                    batch.put(command(Verb::kSetService, server.service), index);
+            }
+        ASSIGN_OR_RETURN(const auto refusals, apply(batch.commands));
+        left.clear();
+        for (const auto& refusal : refusals) {
+            const auto& refused = batch.commands[refusal.command];
+            const auto index = batch.owners[refusal.command];
+            const auto& service = refused.service;
+            if (refusal.error.code == ENOENT && service.scheduler != options_.scheduler) {
+                unknown_schedulers_.insert(service.scheduler);
+                left.insert(index);
+            } else if (refused.verb == Verb::kNewService && refusal.error.code == EEXIST) {
+                set_aside(changes[index], index,
+                          fmt::format("the virtual server {} is there already and not ours", text(service.key)));
+            } else {
+                set_aside(changes[index], index, refusal.error.message);
+            }
+        }
+        for (const auto index : left) {
+            for (auto& server : changes[index].after.servers) {
+                auto& service = server.service;
+                if (!unknown_schedulers_.contains(service.scheduler)) continue;
+                service.scheduler = options_.scheduler;
+                service.flags = (service.flags & kernel::ipvs::kPersistent) | scheduler_flags(service.scheduler);
+            }
+        }
+    }
+    return {};
+}
+
+Result<void> Writer::make_destinations(const std::vector<FrontChange>& changes) {
+    Batch batch;
+    for (std::size_t i = 0; i < changes.size(); ++i) {
+        if (asides_.contains(i)) continue;
+        for (const auto& server : changes[i].after.servers) {
+            const auto* held = find_server(changes[i].before, server.service.key);
+            for (const auto& destination : server.destinations) {
+                const auto* there = held == nullptr ? nullptr : find_destination(*held, destination.key);
+                const bool drains_still = draining_.contains({server.service.key, destination.key});
+                if (there == nullptr && !drains_still)
+                    batch.put(command(Verb::kNewDestination, server.service, destination), i);
+                else if (there == nullptr || *there != destination)
+                    batch.put(command(Verb::kSetDestination, server.service, destination), i);
+            }
+        }
+    }
+    ASSIGN_OR_RETURN(const auto refusals, apply(batch.commands));
+    for (const auto& refusal : refusals) {
+        const auto index = batch.owners[refusal.command];
+        set_aside(changes[index], index, refusal.error.message);
+    }
+    for (std::size_t i = 0; i < changes.size(); ++i)
+        if (!asides_.contains(i))
+            for (const auto& server : changes[i].after.servers)
+                for (const auto& destination : server.destinations)
+                    draining_.erase({server.service.key, destination.key});
+    return {};
+}
+
+Result<void> Writer::arrive(std::vector<FrontChange>& changes) {
+    RETURN_IF_ERROR(add_entries(changes));
+    RETURN_IF_ERROR(make_services(changes));
+    RETURN_IF_ERROR(make_destinations(changes));
+    for (const auto& [index, aside] : asides_)
+        if (aside.landed && refused_mode_ == Refused::kError) return fail("{}: {}", aside.name.text(), aside.reason);
+    return undo(changes);
+}
+
+// What is new and was not taken as a whole goes again; of somebody else's virtual server only our elements.
+Result<void> Writer::undo(const std::vector<FrontChange>& changes) {
+    std::vector<Command> commands;
+    std::vector<SetEntry> entries;
+    for (const auto& [index, aside] : asides_) {
+        const auto& change = changes[index];
+        outcome_.set_aside.push_back({aside.name.text(), aside.reason});
+        if (aside.landed) continue;
+        for (const auto& server : change.after.servers)
+            if (made_.contains(server.service.key)) commands.push_back(command(Verb::kDeleteService, server.service));
+        for (const auto* const side : {&change.before.entries, &change.after.entries})
+            entries.insert(entries.end(), side->begin(), side->end());
+    }
+    RETURN_IF_ERROR(apply(commands));
+    return remove(entries);
+}
+
+Result<void> Writer::depart(const std::vector<FrontChange>& changes) {
+    std::vector<Command> commands;
+    std::vector<SetEntry> entries;
+    std::set<Leaving> leaving;
+    for (std::size_t i = 0; i < changes.size(); ++i) {
+        if (asides_.contains(i)) continue;
+        const auto& [before, after] = changes[i];
+        for (const auto& server : before.servers) {
+            const auto& key = server.service.key;
+            const auto* wanted = find_server(after, key);
+            if (wanted == nullptr) {
+                commands.push_back(command(Verb::kDeleteService, server.service));
+                const auto first = draining_.lower_bound({key, {}});
+                auto last = first;
+                while (last != draining_.end() && last->service == key) ++last;
+                draining_.erase(first, last);
+                continue;
+            }
+            for (auto destination : server.destinations) {
+                if (find_destination(*wanted, destination.key) != nullptr) continue;
+                const bool stays = drains(key.protocol);
+                if (stays) leaving.insert({key, destination.key});
+                destination.weight = 0;
+                commands.push_back(
+                    command(stays ? Verb::kSetDestination : Verb::kDeleteDestination, server.service, destination));
+            }
+        }
+        const auto gone = difference(before.entries, after.entries);
+        entries.insert(entries.end(), gone.begin(), gone.end());
+    }
+    ASSIGN_OR_RETURN(const auto refusals, apply(commands));
+    for (const auto& refusal : refusals)
+        if (refusal.error.code != ENOENT && refusal.error.code != ESRCH) return refusal.error;  // else it is gone
+    RETURN_IF_ERROR(drain(leaving));
+    return remove(entries);
+}
+
+// Weight 0 came before, so that the number of connections only falls.
+Result<void> Writer::drain(const std::set<Leaving>& leaving) {
+    std::vector<Command> commands;
+    for (auto one = leaving.begin(); one != leaving.end();) {
+        const auto key = one->service;
+        ASSIGN_OR_RETURN(const auto behind, kernel_.ipvs->destinations(key));
+        for (; one != leaving.end() && one->service == key; ++one) {
+            const auto there = std::find_if(behind.begin(), behind.end(),
+                                            [&](const auto& each) { return each.key == one->destination; });
+            const bool busy = there != behind.end() && there->connections.active + there->connections.inactive > 0;
+            if (busy) {
+                draining_.insert(*one);
+                continue;
+            }
+            draining_.erase(*one);
+            if (there == behind.end()) continue;
+            kernel::ipvs::Service service;
+            service.key = key;
+            commands.push_back(command(Verb::kDeleteDestination, service, *there));
+        }
+    }
+    if (commands.empty()) return {};
+    ASSIGN_OR_RETURN(const auto refusals, apply(commands));
+    for (const auto& refusal : refusals)
+        if (refusal.error.code != ENOENT && refusal.error.code != ESRCH) return refusal.error;
+    return {};
+}
+
+}  // namespace ghostip::dataplane::ipvs
