@@ -118,7 +118,11 @@ class Writer::Text {
     }
     [[nodiscard]] std::string text_of(const Item& item) const {
         if (item.counts.in(part()).lines == 0) return {};
-        auto text = item.edit ? item.edit->in(part()) : std::move(work_.edit_of(item.unit).in(part()));
+        std::string text;
+        if (item.edit)
+            text = item.edit->in(part());
+        else
+            text = std::move(work_.edit_of(item.unit).in(part()));
         return chains_first_ && part() == Part::kNat ? only_rules(text) : text;
     }
     // Of these items, which are in the order of their units.

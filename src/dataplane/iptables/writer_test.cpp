@@ -14,7 +14,6 @@ using kernel::iptables::Refusal;
 using net::Family;
 using ::testing::Each;
 using ::testing::ElementsAre;
-using ::testing::SizeIs;
 
 constexpr std::array<Variant, 2> kBoth{Variant::kNft, Variant::kLegacy};
 
@@ -30,7 +29,7 @@ class Units {
                         ++made[unit];
                         return edit(unit);
                     },
-                .counts_of = [this](std::size_t unit) { return count_edit(edit(unit)); },
+                .counts_of = [](std::size_t unit) { return count_edit(edit(unit)); },
                 .chains =
                     [this] {
                         return [left = made.size()]() mutable -> std::optional<DeclaredChain> {
