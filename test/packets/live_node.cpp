@@ -247,7 +247,7 @@ Result<std::string> LiveNode::nft(const std::vector<std::string>& arguments, std
 }
 
 Result<std::uint32_t> LiveNode::generation() const {
-    if (mode_.starts_with("ipvs")) return std::hash<std::string>{}(servers_of(node()));
+    if (mode_.starts_with("ipvs")) return static_cast<std::uint32_t>(std::hash<std::string>{}(servers_of(node())));
     if (mode_ == "iptables-legacy") {  // nobody counts there
         ASSIGN_OR_RETURN(const auto rules, listing());
         return static_cast<std::uint32_t>(std::hash<std::string>{}(rules));
