@@ -17,29 +17,34 @@ struct TableChain {
     std::string_view table;
     std::string_view chain;
     bool of_iptables_mode = true;  // of today
+    bool of_ipvs_mode = false;
 };
 
-// kube-proxy 1.24 to 1.36.
-constexpr std::array<TableChain, 19> kChains{{
-    {"nat", "KUBE-SERVICES"},
-    {"nat", "KUBE-NODEPORTS"},
-    {"nat", "KUBE-POSTROUTING"},
-    {"nat", "KUBE-MARK-MASQ"},
-    {"nat", "KUBE-PROXY-CANARY"},
-    {"nat", "KUBE-NODE-PORT", false},
-    {"nat", "KUBE-LOAD-BALANCER", false},
-    {"filter", "KUBE-SERVICES"},
-    {"filter", "KUBE-EXTERNAL-SERVICES"},
-    {"filter", "KUBE-FORWARD"},
-    {"filter", "KUBE-NODEPORTS"},
-    {"filter", "KUBE-PROXY-FIREWALL"},
-    {"filter", "KUBE-PROXY-CANARY"},
-    {"filter", "KUBE-NODE-PORT", false},
-    {"filter", "KUBE-SOURCE-RANGES-FIREWALL", false},
-    {"filter", "KUBE-IPVS-FILTER", false},
-    {"filter", "KUBE-IPVS-OUT-FILTER", false},
-    {"mangle", "KUBE-PROXY-CANARY"},
-    {"mangle", kOwnChain},
+// kube-proxy 1.24 to 1.36, and ghostip.
+constexpr std::array<TableChain, 23> kChains{{
+    {"nat", "KUBE-SERVICES", true, true},
+    {"nat", "KUBE-NODEPORTS", true, false},
+    {"nat", "KUBE-POSTROUTING", true, true},
+    {"nat", "KUBE-MARK-MASQ", true, true},
+    {"nat", "KUBE-PROXY-CANARY", true, false},
+    {"nat", "KUBE-NODE-PORT", false, true},
+    {"nat", "KUBE-LOAD-BALANCER", false, true},
+    {"nat", "GHOSTIP-EXTERNAL-LOCAL", false, true},
+    {"nat", "GHOSTIP-SHORT-CIRCUIT", false, true},
+    {"filter", "KUBE-SERVICES", true, false},
+    {"filter", "KUBE-EXTERNAL-SERVICES", true, false},
+    {"filter", "KUBE-FORWARD", true, true},
+    {"filter", "KUBE-NODEPORTS", true, false},
+    {"filter", "KUBE-PROXY-FIREWALL", true, true},
+    {"filter", "KUBE-PROXY-CANARY", true, false},
+    {"filter", "KUBE-NODE-PORT", false, true},
+    {"filter", "KUBE-SOURCE-RANGES-FIREWALL", false, true},
+    {"filter", "KUBE-IPVS-FILTER", false, true},
+    {"filter", "KUBE-IPVS-OUT-FILTER", false, true},
+    {"mangle", "KUBE-PROXY-CANARY", true, false},
+    {"mangle", "GHOSTIP-OWN-TRAFFIC", false, true},
+    {"mangle", "GHOSTIP-OWN-RANGES", false, true},
+    {"mangle", kOwnChain, true, true},
 }};
 // In nat, followed by a hash.
 constexpr std::array<TableChain, 6> kPrefixes{{
@@ -55,7 +60,9 @@ constexpr std::array<TableChain, 6> kPrefixes{{
 
 bool is_kube_proxy_chain(std::string_view table, std::string_view chain, Chains chains) {
     const auto wanted = [&](const TableChain& one) {
-        return one.table == table && (chains == Chains::kAll || !one.of_iptables_mode);
+        const bool serves = (chains == Chains::kNotIptables && one.of_iptables_mode) ||
+                            (chains == Chains::kNotIpvs && one.of_ipvs_mode);
+        return one.table == table && !serves;
     };
     const auto listed = [&](const TableChain& one) { return wanted(one) && one.chain == chain; };
     if (std::any_of(kChains.begin(), kChains.end(), listed)) return true;

@@ -18,8 +18,9 @@ namespace ghostip::agent {
 inline constexpr std::string_view kOwnChain = "GHOSTIP-RULES";
 
 enum class Chains : std::uint8_t {
-    kAll,         // of both modes, and ours
-    kOtherModes,  // those that the iptables mode of today does not have
+    kAll,          // of both modes, and ours
+    kNotIptables,  // those that the iptables mode of today does not have
+    kNotIpvs,      // those that the ipvs mode of ghostip does not have
 };
 // Whether kube-proxy makes a chain of this name in this table of iptables ("nat", "filter", "mangle"), or ghostip.
 [[nodiscard]] bool is_kube_proxy_chain(std::string_view table, std::string_view chain, Chains chains = Chains::kAll);

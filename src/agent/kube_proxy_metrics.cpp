@@ -92,6 +92,7 @@ KubeProxyMetrics::KubeProxyMetrics(MetricsRegistry& registry, std::string_view m
       conntrack_deleted_(Declare{registry}.counter("conntrack_reconciler_deleted_entries_total",
                                                    "UDP flows removed from conntrack.", {kFamily})) {
     if (mode == "nftables") declare_for_nftables(registry);
+    if (mode == "iptables" || mode == "ipvs") declare_restore_failures(registry);
     if (mode == "iptables") declare_for_iptables(registry);
 }
 
@@ -103,10 +104,13 @@ void KubeProxyMetrics::declare_for_nftables(MetricsRegistry& registry) {
                                                   "Removals behind a sync that failed.", {kFamily});
 }
 
+void KubeProxyMetrics::declare_restore_failures(MetricsRegistry& registry) {
+    restore_failures_ = &Declare{registry}.counter("sync_proxy_rules_iptables_restore_failures_total",
+                                                   "Syncs that iptables did not take.", {kFamily});
+}
+
 void KubeProxyMetrics::declare_for_iptables(MetricsRegistry& registry) {
     const Declare declare{registry};
-    restore_failures_ = &declare.counter("sync_proxy_rules_iptables_restore_failures_total",
-                                         "Syncs that iptables did not take.", {kFamily});
     partial_restore_failures_ = &declare.counter("sync_proxy_rules_iptables_partial_restore_failures_total",
                                                  "Those among them that were syncs of what changed.", {kFamily});
     rules_total_ = &declare.gauge("sync_proxy_rules_iptables_total", "Rules of ours in iptables.", {"table", kFamily});

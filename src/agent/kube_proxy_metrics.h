@@ -54,6 +54,7 @@ class KubeProxyMetrics {
         PacketCounts ask;  // guarded by mutex; null: nobody counts
     };
     void declare_for_nftables(MetricsRegistry& registry);
+    void declare_restore_failures(MetricsRegistry& registry);
     void declare_for_iptables(MetricsRegistry& registry);
 
     Family<Histogram>& sync_;

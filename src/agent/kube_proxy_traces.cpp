@@ -17,9 +17,11 @@ constexpr std::string_view kKubeProxyTable = "kube-proxy";
 constexpr std::string_view kOwnTable = "ghostip";
 constexpr std::string_view kNftablesMode = "nftables";
 constexpr std::string_view kIptablesMode = "iptables";
+constexpr std::string_view kIpvsMode = "ipvs";
 constexpr const char* kIpvsDevice = "kube-ipvs0";
 constexpr std::size_t kLongestSetName = 31;
-constexpr std::array<std::string_view, 17> kSets{
+constexpr std::string_view kOwnSet = "GHOSTIP-NODE-ADDRESSES";  // which kube-proxy does not have
+constexpr std::array<std::string_view, 20> kSets{
     "KUBE-LOOP-BACK",
     "KUBE-CLUSTER-IP",
     "KUBE-EXTERNAL-IP",
@@ -37,6 +39,9 @@ constexpr std::array<std::string_view, 17> kSets{
     "KUBE-NODE-PORT-SCTP-HASH",
     "KUBE-NODE-PORT-LOCAL-SCTP-HASH",
     "KUBE-HEALTH-CHECK-NODE-PORT",
+    "GHOSTIP-DROP",
+    "GHOSTIP-DROP-OWN",
+    kOwnSet,
 };
 
 // Two programs stand behind the name iptables, with rules of their own each.
@@ -56,12 +61,12 @@ bool is_of(const kernel::nft::ChainName& chain, net::Family family) {
 
 // What of a variant's rules is to go; nothing: none.
 std::optional<Chains> chains_to_go(const TraceScope& scope, Variant variant) {
-    if (scope.mode != kIptablesMode) return Chains::kAll;
+    if (scope.mode != kIptablesMode && scope.mode != kIpvsMode) return Chains::kAll;
     // While it is not known where the rules stand that serve, none are touched.
     if (scope.variant.empty()) return std::nullopt;
     if (scope.variant != variant_name(variant)) return Chains::kAll;
-    if (scope.whose == Whose::kOurs) return std::nullopt;
-    return Chains::kOtherModes;
+    // Our two modes say of their chains in the same way that they are ours.
+    return scope.mode == kIptablesMode ? Chains::kNotIptables : Chains::kNotIpvs;
 }
 
 // The program of that variant, or of no variant in its name where it says that it is that one.
@@ -146,30 +151,32 @@ void clean_nft_table(TraceHost& host, net::Family family, std::string_view table
     }
 }
 
-// A host can balance with IPVS for other ends. kube-proxy's device says that the virtual servers are its own: while it
-// ran, it removed all that it did not know.
-void clean_servers(TraceHost& host, Ipvs when, Removed& removed) {
-    const auto device = host.dummy_device_exists(kIpvsDevice);
-    if (!device) removed.failed.push_back(device.error());
-    if (!device || !*device) return;
+// A host can balance with IPVS for other ends: what the sets do not name is somebody else's. True: none is left.
+bool clean_servers(TraceHost& host, Ipvs when, Removed& removed) {
     const auto servers = host.ipvs_servers();
     if (!servers) {
         removed.failed.push_back(servers.error());
-        return;
+        return false;
     }
     const bool some = *servers && (*servers)->virtual_servers > 0;
     if (some && when == Ipvs::kIdle && (*servers)->active_connections > 0) {
         removed.ipvs_connections = (*servers)->active_connections;
-        return;
+        return false;
     }
-    if (some) {
-        const auto flushed = host.flush_ipvs_servers();
-        if (!flushed) {
-            removed.failed.push_back(flushed.error());
-            return;
-        }
-        removed.removed.push_back(fmt::format("{} virtual servers of IPVS", (*servers)->virtual_servers));
+    if (!some) return true;
+    const auto deleted = host.delete_ipvs_servers();
+    if (!deleted) {
+        removed.failed.push_back(deleted.error());
+        return false;
     }
+    removed.removed.push_back(fmt::format("{} virtual servers of IPVS", (*servers)->virtual_servers));
+    return true;
+}
+
+void clean_device(TraceHost& host, Removed& removed) {
+    const auto there = host.dummy_device_exists(kIpvsDevice);
+    if (!there) removed.failed.push_back(there.error());
+    if (!there || !*there) return;
     const auto deleted = host.delete_dummy_device(kIpvsDevice);
     if (!deleted) {
         removed.failed.push_back(deleted.error());
@@ -193,7 +200,8 @@ void clean_sets(TraceHost& host, Removed& removed) {
     if (!host.sets_available()) return;
     std::size_t sets = 0;
     for (const std::string_view base : kSets) {
-        const auto six = "KUBE-6-" + std::string(base.substr(5));
+        const auto dash = base.find('-') + 1;
+        const auto six = std::string(base.substr(0, dash)) + "6-" + std::string(base.substr(dash));
         for (const auto& name : {std::string(base), six.substr(0, kLongestSetName)}) {
             const auto destroyed = destroy_patiently(host, name);
             if (!destroyed) removed.failed.push_back(destroyed.error());
@@ -201,6 +209,20 @@ void clean_sets(TraceHost& host, Removed& removed) {
         }
     }
     if (sets > 0) removed.removed.push_back(fmt::format("{} sets of ip_set", sets));
+}
+
+// The sets name what is to go, and go last.
+void clean_ipvs(TraceHost& host, const TraceScope& scope, Removed& removed) {
+    if (scope.mode == kIpvsMode) return;
+    if (scope.whose == Whose::kOurs) {
+        if (!host.sets_available()) return;
+        const auto ours = host.set_exists(std::string(kOwnSet));
+        if (!ours) removed.failed.push_back(ours.error());
+        if (!ours || !*ours) return;
+    }
+    if (!clean_servers(host, scope.ipvs, removed)) return;
+    clean_device(host, removed);
+    clean_sets(host, removed);
 }
 
 }  // namespace
@@ -218,9 +240,7 @@ Removed remove_traces(TraceHost& host, const TraceScope& scope) {
     for (const auto family : net::kFamilies)
         for (const auto variant : {Variant::kNft, Variant::kLegacy})
             clean_iptables(host, known, family, variant, scope, removed);
-    if (!everybodys) return removed;
-    clean_servers(host, scope.ipvs, removed);
-    clean_sets(host, removed);
+    clean_ipvs(host, scope, removed);
     return removed;
 }
 

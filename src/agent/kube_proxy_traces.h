@@ -31,11 +31,14 @@ class TraceHost {
     virtual Result<std::vector<kernel::nft::ChainName>> nft_chains() = 0;
     // Tables of iptables-legacy that the kernel has made.
     virtual std::vector<std::string> legacy_tables(net::Family family) = 0;
+    // The virtual servers that the sets of the ipvs mode name, which are kube-proxy's or ours; absent: there is no
+    // IPVS.
     virtual Result<std::optional<kernel::ipvs::Servers>> ipvs_servers() = 0;
-    virtual Result<void> flush_ipvs_servers() = 0;
+    virtual Result<void> delete_ipvs_servers() = 0;
     virtual Result<bool> dummy_device_exists(const std::string& name) = 0;
     virtual Result<bool> delete_dummy_device(const std::string& name) = 0;
     virtual bool sets_available() = 0;
+    virtual Result<bool> set_exists(const std::string& name) = 0;
     virtual Result<bool> destroy_set(const std::string& name) = 0;
     virtual void pause(std::chrono::milliseconds time) = 0;
 };

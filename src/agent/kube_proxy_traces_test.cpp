@@ -63,13 +63,14 @@ class FakeHost : public TraceHost {
     Result<std::vector<kernel::nft::ChainName>> nft_chains() override { return chains; }
     std::vector<std::string> legacy_tables(net::Family family) override { return legacy[family]; }
     Result<std::optional<kernel::ipvs::Servers>> ipvs_servers() override { return servers; }
-    Result<void> flush_ipvs_servers() override {
+    Result<void> delete_ipvs_servers() override {
         flushed = true;
         return {};
     }
     Result<bool> dummy_device_exists(const std::string& name) override { return device && name == "kube-ipvs0"; }
     Result<bool> delete_dummy_device(const std::string&) override { return std::exchange(device, false); }
     bool sets_available() override { return has_sets; }
+    Result<bool> set_exists(const std::string& name) override { return sets.contains(name); }
     Result<bool> destroy_set(const std::string& name) override {
         if (sets.contains(name) && busy-- > 0) return errno_error(EBUSY, "destroy set " + name);
         return sets.erase(name) == 1;
@@ -194,10 +195,16 @@ TEST(KubeProxyTraces, WhatServesNowStays) {
          {"7 chains and 2 jumps of iptables-nft", "7 chains and 2 jumps of iptables-legacy"}},
         {"iptables-nft after ours alone",
          {Whose::kOurs, "iptables", "nft"},
-         {"table ip ghostip", "table ip6 ghostip", "7 chains and 2 jumps of iptables-legacy"}},
+         {"table ip ghostip", "table ip6 ghostip", "2 chains and 1 jumps of iptables-nft",
+          "7 chains and 2 jumps of iptables-legacy"}},
         {"iptables-legacy after ours alone",
          {Whose::kOurs, "iptables", "legacy"},
-         {"table ip ghostip", "table ip6 ghostip", "7 chains and 2 jumps of iptables-nft"}},
+         {"table ip ghostip", "table ip6 ghostip", "7 chains and 2 jumps of iptables-nft",
+          "2 chains and 1 jumps of iptables-legacy"}},
+        {"ipvs",
+         {Whose::kEverybodys, "ipvs", "nft"},
+         {"table ip kube-proxy", "table ip ghostip", "table ip6 kube-proxy", "table ip6 ghostip",
+          "1 chains and 0 jumps of iptables-nft", "7 chains and 2 jumps of iptables-legacy"}},
     };
     for (const auto& c : cases) {
         SCOPED_TRACE(c.name);
@@ -205,11 +212,11 @@ TEST(KubeProxyTraces, WhatServesNowStays) {
         const auto removed = remove_traces(host, c.scope);
         EXPECT_EQ(removed.removed, c.removed);
         EXPECT_THAT(removed.failed, IsEmpty());
-        const bool iptables = c.scope.mode == "iptables";
+        const bool iptables = c.scope.mode != "nftables";
         EXPECT_EQ(host.nft_tables.contains({net::Family::kIpv4, "ghostip"}), !iptables);
         if (iptables && !c.scope.variant.empty()) {
             const auto& given = host.restored["iptables-" + c.scope.variant + "-restore"];
-            for (const auto* chain : {"KUBE-SERVICES", "KUBE-SVC-A", "KUBE-FORWARD", "KUBE-PROXY-CANARY", "GHOSTIP"})
+            for (const auto* chain : {"KUBE-SERVICES", "KUBE-SVC-A", "KUBE-FORWARD", "GHOSTIP-RULES"})
                 EXPECT_EQ(given.find(chain), std::string::npos) << chain << " serves";
         }
         // Connections go on: nothing asks for conntrack's table.
@@ -237,23 +244,39 @@ TEST(KubeProxyTraces, RulesWithoutOurMarkAreNotOurs) {
         << "without the programs there are no rules of ours";
 }
 
-TEST(KubeProxyTraces, IpvsOfSomebodyElseStays) {
+TEST(KubeProxyTraces, IpvsStaysWhereItServes) {
     FakeHost host;
+    host.device = host.has_sets = true;
+    host.sets = {"KUBE-CLUSTER-IP", "GHOSTIP-NODE-ADDRESSES"};
     host.servers = kernel::ipvs::Servers{2, 0};
-    EXPECT_THAT(remove_traces(host, {}).removed, IsEmpty());
+    for (const auto whose : {Whose::kEverybodys, Whose::kOurs})
+        EXPECT_THAT(remove_traces(host, {.whose = whose, .mode = "ipvs", .variant = "nft"}).removed, IsEmpty());
     EXPECT_FALSE(host.flushed);
+}
+
+TEST(KubeProxyTraces, OfIpvsOnlyOursGoesWhereThatIsAsked) {
+    FakeHost host;
+    host.device = host.has_sets = true;
+    host.sets = {"KUBE-CLUSTER-IP"};
+    host.servers = kernel::ipvs::Servers{2, 0};
+    EXPECT_THAT(remove_traces(host, {.whose = Whose::kOurs, .mode = "nftables"}).removed, IsEmpty());
+    host.sets = {"KUBE-CLUSTER-IP", "GHOSTIP-NODE-ADDRESSES", "GHOSTIP-6-NODE-ADDRESSES"};
+    EXPECT_THAT(remove_traces(host, {.whose = Whose::kOurs, .mode = "nftables"}).removed,
+                ElementsAre("2 virtual servers of IPVS", "device kube-ipvs0", "3 sets of ip_set"));
 }
 
 TEST(KubeProxyTraces, IpvsIsLeftWhileItCarriesConnections) {
     FakeHost host;
-    host.device = true;
+    host.device = host.has_sets = true;
+    host.sets = {"KUBE-CLUSTER-IP"};
     host.servers = kernel::ipvs::Servers{2, 5};
     EXPECT_EQ(remove_traces(host, {.ipvs = Ipvs::kIdle}).ipvs_connections, 5U);
     EXPECT_FALSE(host.flushed);
     EXPECT_TRUE(host.device) << "its addresses bring the packets in";
+    EXPECT_EQ(host.sets.size(), 1U) << "they tell whose the servers are";
     host.servers = kernel::ipvs::Servers{2, 0};
     EXPECT_THAT(remove_traces(host, {.ipvs = Ipvs::kIdle}).removed,
-                ElementsAre("2 virtual servers of IPVS", "device kube-ipvs0"));
+                ElementsAre("2 virtual servers of IPVS", "device kube-ipvs0", "1 sets of ip_set"));
     EXPECT_TRUE(host.flushed);
 }
 

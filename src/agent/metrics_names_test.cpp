@@ -79,6 +79,7 @@ std::vector<Row> rows_of(std::string_view mode) {
     if (mode == "nftables")
         return {{"kubeproxy_sync_proxy_rules_nftables_sync_failures_total", "counter", family},
                 {"kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total", "counter", family}};
+    if (mode == "ipvs") return {{"kubeproxy_sync_proxy_rules_iptables_restore_failures_total", "counter", family}};
     return {{"kubeproxy_sync_proxy_rules_iptables_restore_failures_total", "counter", family},
             {"kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total", "counter", family},
             {"kubeproxy_sync_proxy_rules_iptables_total", "gauge", rules},
@@ -171,7 +172,7 @@ double value(const Exposition& read, const std::string& metric, const std::map<s
 }
 
 class MetricsNamesOf : public ::testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(Modes, MetricsNamesOf, ::testing::Values("nftables", "iptables"),
+INSTANTIATE_TEST_SUITE_P(Modes, MetricsNamesOf, ::testing::Values("nftables", "iptables", "ipvs"),
                          [](const auto& one) { return one.param; });
 
 TEST_P(MetricsNamesOf, AreThoseOfTheTable) {

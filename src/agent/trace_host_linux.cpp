@@ -1,10 +1,15 @@
 // The TraceHost that is this machine.
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <string>
 #include <thread>
 
 #include "agent/kube_proxy_traces.h"
+#include "dataplane/ipvs/cleanup.h"
+#include "kernel/ipset/linux.h"
+#include "kernel/ipvs/linux.h"
+#include "kernel/link/linux.h"
 #include "kernel/nft/linux.h"
 
 namespace ghostip::agent {
@@ -32,17 +37,51 @@ class LinuxTraceHost : public TraceHost {
         return names;
     }
 
-    Result<std::optional<kernel::ipvs::Servers>> ipvs_servers() override { return kernel::ipvs::servers(); }
-    Result<void> flush_ipvs_servers() override { return kernel::ipvs::flush_servers(); }
+    Result<std::optional<kernel::ipvs::Servers>> ipvs_servers() override {
+        if (!kernel::ipvs::available() || !kernel::ipvs::sets_available())
+            return std::optional<kernel::ipvs::Servers>();
+        ASSIGN_OR_RETURN(const auto kernel, open_ipvs());
+        ASSIGN_OR_RETURN(const auto own, dataplane::ipvs::own_servers(*kernel.ipvs, *kernel.sets, *kernel.links));
+        kernel::ipvs::Servers servers;
+        for (const auto& service : own) {
+            ++servers.virtual_servers;
+            ASSIGN_OR_RETURN(const auto destinations, kernel.ipvs->destinations(service.key));
+            for (const auto& destination : destinations) servers.active_connections += destination.connections.active;
+        }
+        return std::optional(servers);
+    }
+    Result<void> delete_ipvs_servers() override {
+        ASSIGN_OR_RETURN(const auto kernel, open_ipvs());
+        return dataplane::ipvs::clean_servers(*kernel.ipvs, *kernel.sets, *kernel.links);
+    }
     Result<bool> dummy_device_exists(const std::string& name) override {
         return kernel::ipvs::dummy_device_exists(name);
     }
     Result<bool> delete_dummy_device(const std::string& name) override {
         return kernel::ipvs::delete_dummy_device(name);
     }
+    Result<bool> set_exists(const std::string& name) override {
+        ASSIGN_OR_RETURN(const auto sets, kernel::ipset::LinuxSets::open());
+        ASSIGN_OR_RETURN(const auto headers, sets->headers());
+        return std::any_of(headers.begin(), headers.end(), [&](const auto& set) { return set.name == name; });
+    }
     bool sets_available() override { return kernel::ipvs::sets_available(); }
     Result<bool> destroy_set(const std::string& name) override { return kernel::ipvs::destroy_set(name); }
     void pause(std::chrono::milliseconds time) override { std::this_thread::sleep_for(time); }
+
+  private:
+    struct Ipvs {
+        std::unique_ptr<kernel::ipvs::LinuxIpvs> ipvs;
+        std::unique_ptr<kernel::ipset::LinuxSets> sets;
+        std::unique_ptr<kernel::link::LinuxLinks> links;
+    };
+    static Result<Ipvs> open_ipvs() {
+        Ipvs opened;
+        ASSIGN_OR_RETURN(opened.ipvs, kernel::ipvs::LinuxIpvs::open());
+        ASSIGN_OR_RETURN(opened.sets, kernel::ipset::LinuxSets::open());
+        ASSIGN_OR_RETURN(opened.links, kernel::link::LinuxLinks::open());
+        return opened;
+    }
 };
 
 }  // namespace

@@ -24,7 +24,7 @@ void add_node_flags(CLI::App& command, NodeFlags& flags) {
         .add_option("--manifests", flags.manifests,
                     "File or folder with Services, EndpointSlices, Nodes (YAML or JSON)")
         ->required();
-    command.add_option("--proxy-mode", flags.configuration.mode, "Which dataplane: nftables, iptables")
+    command.add_option("--proxy-mode", flags.configuration.mode, "Which dataplane: nftables, iptables, ipvs")
         ->capture_default_str();
     command.add_option("--ipvs-scheduler", flags.configuration.ipvs.scheduler,
                        "Of mode ipvs: who chooses the endpoint where a Service does not say; default: rr");

@@ -92,8 +92,8 @@ void add_mode_flags(FlagSet& set, ProxyFlags& f) {
     auto& c = f.configuration;
     set.begin_group("The dataplane");
     set.add({"proxy-mode", string_value(c.mode), "mode",
-             "nftables, iptables; auto or empty: the best that this host supports (called as kube-proxy, empty is "
-             "iptables)"});
+             "nftables, iptables, ipvs; auto or empty: the better of the first two that this host supports (called as "
+             "kube-proxy, empty is iptables)"});
     set.add({"masquerade-all", bool_value(f.masquerade_all), "*.masqueradeAll",
              "Rewrite the source of everything sent to a cluster IP"});
     set.add({"iptables-masquerade-bit", int_value(c.iptables.masquerade_bit), "iptables.masqueradeBit",

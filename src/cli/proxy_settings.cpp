@@ -40,6 +40,7 @@ constexpr std::string_view kAnyMode = "auto";  // ghostip's own word
 Result<std::string> best_mode(const std::string& variant, std::vector<std::string>& notes) {
     std::string lacks;
     for (const auto& mode : agent::modes()) {
+        if (!mode.automatic) continue;
         dataplane::Options options;
         if (std::find(mode.variants.begin(), mode.variants.end(), variant) != mode.variants.end())
             options.variant = variant;

@@ -174,13 +174,13 @@ TEST_F(Settings, VariantsBelongToModesThatHaveThem) {
 }
 
 TEST_F(Settings, ModesThatAreNotThereYetSaySo) {
-    for (const char* mode : {"ipvs", "ebpf", "userspace"}) {
+    for (const char* mode : {"ebpf", "userspace"}) {
         const auto plan = plan_proxy(settings({std::string("--proxy-mode=") + mode}));
         ASSERT_FALSE(plan) << mode;
         EXPECT_THAT(plan.error().message, StartsWith(std::string("mode ") + mode + " does not exist yet in ghostip"));
         EXPECT_THAT(plan.error().message, HasSubstr("--proxy-mode nftables"));
     }
-    for (const char* mode : {"nftables", "iptables"})
+    for (const char* mode : {"nftables", "iptables", "ipvs"})
         EXPECT_TRUE(plan_proxy(settings({std::string("--proxy-mode=") + mode}))) << mode;
 }
 
@@ -231,9 +231,9 @@ TEST_F(Settings, EndTheProgramAsKubeProxyDoes) {
     got = kube({"--metrics-port=0"});
     EXPECT_EQ(got.code, kFailed);
     EXPECT_THAT(got.err, HasSubstr("failed validate: KubeProxyConfiguration.MetricsBindAddress: Invalid value"));
-    got = kube({"--proxy-mode=ipvs"});
+    got = kube({"--config=" + config("mode: ebpf\n")});
     EXPECT_EQ(got.code, kFailed);
-    EXPECT_THAT(got.err, HasSubstr("\"Error running ProxyServer\" err=\"mode ipvs does not exist yet"));
+    EXPECT_THAT(got.err, HasSubstr("\"Error running ProxyServer\" err=\"mode ebpf does not exist yet"));
 }
 
 TEST_F(Settings, EndTheProgramAsGhostipDoes) {

@@ -19,6 +19,7 @@
 #include "agent/conntrack_settings.h"
 #include "agent/health_pages.h"
 #include "agent/heartbeat.h"
+#include "agent/ipvs_settings.h"
 #include "agent/leftovers.h"
 #include "agent/metrics.h"
 #include "agent/metrics_pages.h"
@@ -93,6 +94,12 @@ void prepare_host(const config::KubeProxyConfiguration& configuration) {
 void load_modules(const ProxyPlan& plan) {
     for (const auto family : net::kFamilies)
         if (agent::family_enabled(family)) static_cast<void>(plan.mode->missing(family, plan.options));
+}
+
+// Without these settings the mode's packets go wrong, whoever hands out the objects.
+Result<void> prepare_mode(const ProxyPlan& plan) {
+    if (!plan.mode->profile().schedules) return {};
+    return agent::apply_ipvs_settings(plan.options.ipvs);
 }
 
 Event node_event(const ObjectSource& objects, Event::Type type, std::string reason, std::string note = {}) {
@@ -255,7 +262,7 @@ Result<void> initialize_only(const ProxySettings& settings, const ProxyPlan& pla
         const auto missing = plan.mode->missing(family, plan.options);
         if (missing.empty()) {
             prepare_host(settings.configuration);
-            return {};
+            return prepare_mode(plan);
         }
         lacks +=
             fmt::format("{}{}: {}", lacks.empty() ? "" : "; ", net::family_name(family), config::join(missing, ", "));
@@ -286,6 +293,7 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     }
     if (objects->is_cluster()) prepare_host(configuration);
     if (plan.mode->calls == dataplane::Calls::kRunPrograms) load_modules(plan);
+    RETURN_IF_ERROR(prepare_mode(plan));
     agent::Privileges privileges{plan.mode->capabilities};
     privileges.mode_runs_programs = plan.mode->calls == dataplane::Calls::kRunPrograms;
     privileges.low_ports = is_low_port(configuration.healthz_bind_address) || is_low_port(metrics_address);

@@ -180,6 +180,8 @@ struct Mode {
     Result<Sighting> (*sight)(const plan::Plan& plan, const plan::Journey& journey, const Options& options);
     // Removes every trace of the mode from this network namespace; fine when there is none.
     Result<void> (*cleanup)();
+    // Whether `auto` may mean it. Not for one that somebody has to want.
+    bool automatic = true;
     // Reads the packets that the mode counts besides, of both families; from any thread, at most one at a time; what
     // the host does not count is left out. Null: the mode counts none.
     std::vector<PacketCount> (*packet_counts)() = nullptr;

@@ -57,9 +57,6 @@ std::vector<ServiceSpec> world(int version) {
     return services;
 }
 
-constexpr std::string_view kTracking =
-    "table inet tracking { chain arriving { type filter hook prerouting priority 0; ct state new accept; }; }\n";
-
 constexpr int kColdVersion = 1;  // of the world in which starts from nothing happen
 
 enum class What { kColdStart, kStartIntoChange, kChange };
@@ -91,8 +88,7 @@ class Kill : public ::testing::TestWithParam<What> {
         // Something that tracks connections, as every node has it. Without, the first rules of a start are what makes
         // the kernel track, and the next packet of a connection that was there before counts as the first of a new one
         // (net.netfilter.nf_conntrack_tcp_loose).
-        ASSIGN_OR_RETURN(const auto tracked, live_->nft({"-f", "-"}, kTracking));
-        static_cast<void>(tracked);
+        RETURN_IF_ERROR(live_->track_connections());
         for (const int version : {1 - kColdVersion, kColdVersion}) {
             worlds_[static_cast<std::size_t>(version)] = manifest(world(version));
             RETURN_IF_ERROR(from_nothing());

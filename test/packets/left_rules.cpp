@@ -1,18 +1,48 @@
 #include "packets/left_rules.h"
 
+#include <unistd.h>
+
 #include <array>
+#include <fstream>
 #include <sstream>
+#include <vector>
+
+#include "support/machine.h"
 
 namespace ghostip::packets {
 namespace {
 
 constexpr std::array<const char*, 3> kTables{"nat", "filter", "mangle"};
-constexpr std::array<const char*, 4> kPrograms{"iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy"};
 
 bool is_left(const std::string& line) {
     if (line.find("KUBE-FIREWALL") != std::string::npos) return false;
     if (line.starts_with("-A")) return true;
     return line.starts_with(":") && line.find(" - ") != std::string::npos;  // a chain without policy is somebody's own
+}
+
+std::vector<std::string> programs() {
+    std::vector<std::string> all{"iptables-legacy", "ip6tables-legacy"};
+    if (testnet::has_nf_tables()) all.insert(all.end(), {"iptables-nft", "ip6tables-nft"});
+    return all;
+}
+
+// Virtual servers, sets and the device of the ipvs mode, where the kernel has such things.
+Result<std::string> left_of_ipvs(const testnet::Namespace& node) {
+    std::string left;
+    ASSIGN_OR_RETURN(const auto device, node.run({"ip", "link", "show", "dev", "kube-ipvs0"}));
+    if (device.status == 0) left += "device kube-ipvs0\n";
+    {
+        const auto inside = node.enter();
+        std::ifstream servers("/proc/thread-self/net/ip_vs");
+        for (std::string line; std::getline(servers, line);)
+            if (line.starts_with("TCP") || line.starts_with("UDP") || line.starts_with("SCTP"))
+                left += "virtual server " + line + "\n";
+    }
+    if (::access("/sys/module/ip_set", F_OK) != 0) return left;
+    ASSIGN_OR_RETURN(const auto sets, node.must_run({"ipset", "list", "-n"}));
+    std::istringstream names(sets);
+    for (std::string name; std::getline(names, name);) left += "set " + name + "\n";
+    return left;
 }
 
 // Tables that iptables-nft makes hold nothing of ours but chains, which iptables-save shows.
@@ -32,8 +62,13 @@ Result<std::string> nft_tables(const testnet::Namespace& node) {
 }  // namespace
 
 Result<std::string> left_rules(const testnet::Namespace& node) {
-    ASSIGN_OR_RETURN(std::string left, nft_tables(node));
-    for (const std::string program : kPrograms) {
+    std::string left;
+    if (testnet::has_nf_tables()) {
+        ASSIGN_OR_RETURN(left, nft_tables(node));
+    }
+    ASSIGN_OR_RETURN(const auto of_ipvs, left_of_ipvs(node));
+    left += of_ipvs;
+    for (const auto& program : programs()) {
         ASSIGN_OR_RETURN(const auto saved, node.must_run({program + "-save"}));
         std::istringstream lines(saved);
         for (std::string line; std::getline(lines, line);)
@@ -43,7 +78,7 @@ Result<std::string> left_rules(const testnet::Namespace& node) {
 }
 
 Result<void> remove_all_rules(const testnet::Namespace& node) {
-    RETURN_IF_ERROR(node.must_run({"nft", "flush", "ruleset"}));
+    if (testnet::has_nf_tables()) RETURN_IF_ERROR(node.must_run({"nft", "flush", "ruleset"}));
     for (const std::string program : {"iptables-legacy", "ip6tables-legacy"}) {
         ASSIGN_OR_RETURN(const auto saved, node.must_run({program + "-save"}));
         for (const std::string table : kTables) {

@@ -1,5 +1,5 @@
-// What a cleanup left in the kernel's rules, of nf_tables, iptables and iptables-legacy; and removing all of it, so
-// that the next case starts from nothing.
+// What a cleanup left in the kernel's rules, of nf_tables, iptables, iptables-legacy and IPVS; and removing all rules,
+// so that the next case starts from nothing.
 #pragma once
 
 #include <string>

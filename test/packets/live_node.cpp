@@ -18,12 +18,14 @@
 #include <functional>
 #include <iterator>
 #include <span>
+#include <sstream>
 #include <thread>
 
 #include <fmt/format.h>
 
 #include "packets/mode_text.h"
 #include "packets/ruleset_text.h"
+#include "support/machine.h"
 #include "support/twin.h"
 #include "support/wire.h"
 
@@ -53,6 +55,30 @@ constexpr std::array<PortSpec, 4> kPorts{PortSpec{"probe-tcp", "TCP", kProbePort
                                          PortSpec{"probe-udp", "UDP", kProbePort, kProbeTarget, 0},
                                          PortSpec{"echo-tcp", "TCP", kEchoPort, kEchoTarget, kEchoNodePort},
                                          PortSpec{"echo-udp", "UDP", kEchoPort, kEchoTarget, kEchoNodePort}};
+
+// Virtual servers with their destinations, without counts, and without destinations that only wait for their last
+// connections.
+std::string servers_of(const testnet::Namespace& node) {
+    const auto inside = node.enter();
+    std::ifstream file("/proc/thread-self/net/ip_vs");
+    std::string text;
+    std::string server;
+    for (std::string line; std::getline(file, line);) {
+        std::istringstream words(line);
+        std::string first;
+        std::string address;
+        std::string forwarding;
+        std::string weight;
+        words >> first >> address >> forwarding >> weight;
+        if (first == "TCP" || first == "UDP" || first == "SCTP") {
+            server = line;
+            text += line + "\n";
+        } else if (first == "->" && weight != "0" && !server.empty()) {
+            text += fmt::format("{} -> {} {} {}\n", server, address, forwarding, weight);
+        }
+    }
+    return text;
+}
 
 constexpr std::size_t kProbePorts = 2;  // the first ones
 
@@ -167,7 +193,7 @@ Result<void> LiveNode::wait_synced() {
     });
     if (ended) return fail("ghostip proxy ended by itself:\n{}", log());
     if (!healthy) return fail("ghostip proxy is not healthy after {} s:\n{}", kPatience.count(), log());
-    return {};
+    return testnet::await_service_addresses(node());
 }
 
 bool LiveNode::running() {
@@ -221,6 +247,7 @@ Result<std::string> LiveNode::nft(const std::vector<std::string>& arguments, std
 }
 
 Result<std::uint32_t> LiveNode::generation() const {
+    if (mode_.starts_with("ipvs")) return static_cast<std::uint32_t>(std::hash<std::string>{}(servers_of(node())));
     if (mode_ == "iptables-legacy") {  // nobody counts there
         ASSIGN_OR_RETURN(const auto rules, listing());
         return static_cast<std::uint32_t>(std::hash<std::string>{}(rules));
@@ -245,7 +272,46 @@ Result<std::uint32_t> LiveNode::generation() const {
     return ntohl(number);
 }
 
+Result<void> LiveNode::track_connections() const {
+    if (!testnet::has_nf_tables()) {
+        const std::string program = family_ == net::Family::kIpv4 ? "iptables-legacy" : "ip6tables-legacy";
+        RETURN_IF_ERROR(node().must_run(
+            {program, "-w", "5", "-A", "FORWARD", "-m", "conntrack", "--ctstate", "NEW", "-j", "ACCEPT"}));
+        return {};
+    }
+    constexpr std::string_view kTracking =
+        "table inet tracking { chain arriving { type filter hook prerouting priority 0; ct state new accept; }; }\n";
+    ASSIGN_OR_RETURN(const auto tracked, nft({"-f", "-"}, kTracking));
+    static_cast<void>(tracked);
+    return {};
+}
+
+Result<std::string> LiveNode::listing_of_ipvs() const {
+    const bool ipv4 = family_ == net::Family::kIpv4;
+    ASSIGN_OR_RETURN(const auto sets, node().must_run({"ipset", "save"}));
+    ASSIGN_OR_RETURN(const auto addresses,
+                     node().must_run({"ip", ipv4 ? "-4" : "-6", "-o", "addr", "show", "dev", "kube-ipvs0"}));
+    ASSIGN_OR_RETURN(const auto rules, node().must_run({ipv4 ? "iptables-legacy-save" : "ip6tables-legacy-save"}));
+    std::vector<std::string> lines;
+    const auto take = [&](std::string_view from, const std::function<bool(const std::string&)>& wanted) {
+        std::istringstream in{std::string(from)};
+        for (std::string line; std::getline(in, line);)
+            if (wanted(line)) lines.push_back(line);
+    };
+    take(servers_of(node()), [](const auto&) { return true; });
+    take(sets, [](const auto& line) { return line.starts_with("add "); });
+    // The index of the device is another one each time.
+    take(addresses, [](auto& line) { return line.find("inet") != std::string::npos; });
+    for (auto& line : lines)
+        if (const auto at = line.find(": kube-ipvs0"); at != std::string::npos) line.erase(0, at);
+    std::sort(lines.begin(), lines.end());
+    std::string text;
+    for (const auto& line : lines) text += line + "\n";
+    return text + normal_save(rules);
+}
+
 Result<std::string> LiveNode::listing() const {
+    if (mode_.starts_with("ipvs")) return listing_of_ipvs();
     if (const ModeText mode(mode_); mode.mode == "iptables") {
         const std::string program = family_ == net::Family::kIpv4 ? "iptables" : "ip6tables";
         ASSIGN_OR_RETURN(const auto saved, node().must_run({program + "-" + mode.variant + "-save"}));

@@ -86,10 +86,12 @@ class LiveNode {
 
     // `nft` on the node; what it printed.
     [[nodiscard]] Result<std::string> nft(const std::vector<std::string>& arguments, std::string_view input = {}) const;
-    // Another number after each change of rules: the count of transactions of nf_tables, whoever's they are, or of
-    // iptables-legacy a sum of its rules.
+    // Another number after each change of rules: the count of transactions of nf_tables, whoever's they are; of
+    // iptables-legacy a sum of its rules, of IPVS one of its virtual servers.
     [[nodiscard]] Result<std::uint32_t> generation() const;
-    // Of our table or our chains, in a form in which equal rules are equal texts.
+    // A rule that makes the kernel track connections, ours or no ours.
+    [[nodiscard]] Result<void> track_connections() const;
+    // Of our table, our chains or our virtual servers, in a form in which equal rules are equal texts.
     [[nodiscard]] Result<std::string> listing() const;
     // `ghostip SUBCOMMAND`, with the flags that the proxy gets if it wants them.
     [[nodiscard]] Result<std::string> run_ghostip(const std::string& subcommand, bool with_flags) const;
@@ -97,6 +99,7 @@ class LiveNode {
   private:
     explicit LiveNode(net::Family family) : family_(family) {}
     [[nodiscard]] std::vector<std::string> flags() const;
+    [[nodiscard]] Result<std::string> listing_of_ipvs() const;
 
     const net::Family family_;
     std::unique_ptr<testnet::Topology> topology_;

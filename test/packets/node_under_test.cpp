@@ -2,8 +2,10 @@
 
 #include <utility>
 
+#include "agent/ipvs_settings.h"
 #include "agent/modes.h"
 #include "packets/mode_text.h"
+#include "support/machine.h"
 
 namespace ghostip::packets {
 
@@ -30,6 +32,7 @@ Result<std::unique_ptr<NodeUnderTest>> NodeUnderTest::open(const testnet::Topolo
 
 Result<void> NodeUnderTest::restart() {
     const auto inside = topology_.node().enter();
+    if (mode_.profile().schedules) RETURN_IF_ERROR(agent::apply_ipvs_settings(options_.ipvs));
     dataplane_.reset();
     ASSIGN_OR_RETURN(dataplane_, mode_.open(family_, options_));
     return {};
@@ -45,6 +48,7 @@ Result<void> NodeUnderTest::change(const std::vector<api::Change>& changes, By b
     if (!outcome.set_aside.empty())
         return fail("refused: {}: {}", outcome.set_aside.front().object, outcome.set_aside.front().reason);
     for (const auto& work : outcome.later) RETURN_IF_ERROR(work());
+    if (!mode_.profile().service_device.empty()) RETURN_IF_ERROR(testnet::await_service_addresses(topology_.node()));
     return {};
 }
 

@@ -28,6 +28,7 @@
 #include "packets/left_rules.h"
 #include "packets/mode_text.h"
 #include "support/conntrack.h"
+#include "support/machine.h"
 #include "support/probe.h"
 #include "support/twin.h"
 
@@ -183,7 +184,7 @@ class Runner {
         ASSIGN_OR_RETURN(const auto output, topology_.node().run(argv));
         if (output.status != 0)
             return fail("ghostip proxy --once ended with {}:\n{}{}", output.status, output.out, output.err);
-        return {};
+        return testnet::await_service_addresses(topology_.node());
     }
 
     [[nodiscard]] Result<void> follow(const Case& one, const Step& step, std::unique_ptr<LiveProxy>& proxy) {

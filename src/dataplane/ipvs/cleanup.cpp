@@ -82,13 +82,22 @@ Result<void> clean_rules(kernel::iptables::Iptables& iptables) {
     return parts.take();
 }
 
-Result<void> clean_servers(kernel::ipvs::Ipvs& ipvs, kernel::ipset::Sets& sets, kernel::link::Links& links) {
-    std::vector<kernel::ipvs::Command> commands;
+Result<std::vector<kernel::ipvs::Service>> own_servers(kernel::ipvs::Ipvs& ipvs, kernel::ipset::Sets& sets,
+                                                       kernel::link::Links& links) {
+    std::vector<kernel::ipvs::Service> own;
     for (const auto family : net::kFamilies) {
         ASSIGN_OR_RETURN(const auto observed, observe_servers(ipvs, sets, links, family));
         for (const auto& [key, service] : observed.services)
-            if (observed.is_ours(key)) commands.push_back({kernel::ipvs::Verb::kDeleteService, service, {}});
+            if (observed.is_ours(key)) own.push_back(service);
     }
+    return own;
+}
+
+Result<void> clean_servers(kernel::ipvs::Ipvs& ipvs, kernel::ipset::Sets& sets, kernel::link::Links& links) {
+    ASSIGN_OR_RETURN(const auto own, own_servers(ipvs, sets, links));
+    std::vector<kernel::ipvs::Command> commands;
+    commands.reserve(own.size());
+    for (const auto& service : own) commands.push_back({kernel::ipvs::Verb::kDeleteService, service, {}});
     if (commands.empty()) return {};
     ASSIGN_OR_RETURN(const auto refusals, ipvs.apply(commands));
     for (const auto& refusal : refusals)

@@ -15,6 +15,10 @@ namespace ghostip::dataplane::ipvs {
 
 // The parts, in the order in which they go; the sets last, because they say what is ours and rules ask them.
 [[nodiscard]] Result<void> clean_rules(kernel::iptables::Iptables& iptables);
+// Virtual servers that the sets name.
+[[nodiscard]] Result<std::vector<kernel::ipvs::Service>> own_servers(kernel::ipvs::Ipvs& ipvs,
+                                                                     kernel::ipset::Sets& sets,
+                                                                     kernel::link::Links& links);
 [[nodiscard]] Result<void> clean_servers(kernel::ipvs::Ipvs& ipvs, kernel::ipset::Sets& sets,
                                          kernel::link::Links& links);
 [[nodiscard]] Result<void> clean_sets(kernel::ipset::Sets& sets);

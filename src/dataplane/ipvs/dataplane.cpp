@@ -288,6 +288,7 @@ const Mode& mode() {
         .render = render,
         .sight = sight,
         .cleanup = cleanup,
+        .automatic = false,
     };
     return instance;
 }
