@@ -122,9 +122,10 @@ void clean_iptables(TraceHost& host, std::span<const kernel::nft::ChainName> kno
     const bool there = variant == Variant::kNft
                            ? std::any_of(known.begin(), known.end(),
                                          [&](const auto& chain) {
-                                             return is_of(chain, family) &&
-                                                    is_kube_proxy_chain(chain.table, chain.name, *chains) &&
-                                                    (everybodys || chain.name == kOwnChain);
+                                             if (!is_of(chain, family)) return false;
+                                             // Ours have another one beside them that says so.
+                                             if (!everybodys) return chain.name == kOwnChain;
+                                             return is_kube_proxy_chain(chain.table, chain.name, *chains);
                                          })
                            : std::any_of(legacy.begin(), legacy.end(), [](const std::string& table) {
                                  return table == "nat" || table == "filter" || table == "mangle";

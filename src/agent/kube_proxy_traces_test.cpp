@@ -152,6 +152,7 @@ FakeHost host_after_every_mode() {
     }
     host.chains = {{TableFamily::kIp, "nat", "KUBE-SERVICES"},
                    {TableFamily::kIp, "nat", "KUBE-LOAD-BALANCER"},
+                   {TableFamily::kIp, "nat", "KUBE-SVC-A"},
                    {TableFamily::kIp, "mangle", std::string(kOwnChain)}};
     host.legacy[net::Family::kIpv4] = {"mangle", "nat", "filter"};
     for (const auto family : net::kFamilies)

@@ -231,7 +231,7 @@ TEST_F(Settings, EndTheProgramAsKubeProxyDoes) {
     got = kube({"--metrics-port=0"});
     EXPECT_EQ(got.code, kFailed);
     EXPECT_THAT(got.err, HasSubstr("failed validate: KubeProxyConfiguration.MetricsBindAddress: Invalid value"));
-    got = kube({"--config=" + config("mode: ebpf\n")});
+    got = kube({config("mode: ebpf\n")});
     EXPECT_EQ(got.code, kFailed);
     EXPECT_THAT(got.err, HasSubstr("\"Error running ProxyServer\" err=\"mode ebpf does not exist yet"));
 }

@@ -17,6 +17,7 @@ namespace {
 
 using ::testing::_;
 using ::testing::Each;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Le;
 using ::testing::Pair;
@@ -41,8 +42,21 @@ class ModeChange : public ::testing::TestWithParam<net::Family> {
         const auto enough = traffic_->connections() + 60;
         EXPECT_TRUE(wait_until(std::chrono::seconds(20), [&] { return traffic_->connections() >= enough; }));
     }
-    // What of a mode is in the kernel.
-    [[nodiscard]] bool is_there(const std::string& mode) const {
+    [[nodiscard]] bool has_device() const {
+        const auto device = live_->node().run({"ip", "link", "show", "dev", "kube-ipvs0"});
+        return !device || device->status == 0;
+    }
+    // What of a mode is in the kernel, while another one serves. The modes iptables and ipvs share chains.
+    [[nodiscard]] bool is_there(const std::string& mode, const std::string& serving = {}) const {
+        if (mode.starts_with("ipvs")) {
+            const auto saved = live_->node().must_run({"iptables-nft-save"});
+            return !saved || saved->find("KUBE-IPVS-FILTER") != std::string::npos;
+        }
+        if (serving.starts_with("ipvs") && mode == "iptables-nft") {
+            const auto saved = live_->node().must_run({"iptables-nft-save"});
+            return !saved || saved->find("KUBE-SVC-") != std::string::npos ||
+                   saved->find("KUBE-PROXY-CANARY") != std::string::npos;
+        }
         if (mode == "nftables") {
             const auto tables = live_->nft({"list", "tables"});
             return !tables || tables->find("ghostip") != std::string::npos;
@@ -90,6 +104,41 @@ TEST_P(ModeChange, NobodyNotices) {
     EXPECT_THAT(report.failures, IsEmpty());
     // Each mode remembers for itself who stuck to whom, and while the rules of both stand either may be asked: there
     // and back, at each change.
+    EXPECT_THAT(report.moved, Each(Pair(_, Le(2 * (static_cast<int>(order.size()) - 1)))));
+    fmt::print("  {} changes of the mode: {}\n", order.size() - 1, report.text());
+}
+
+// On a kernel that has IPVS (test/vm): to it and away from it, also where both write to the same chains.
+TEST_P(ModeChange, NobodyNoticesIpvs) {
+    ASSERT_TRUE(live_->node().must_run({"ipvsadm", "-Ln"})) << "this kernel has no IPVS; test/vm/run.sh";
+    const std::vector<std::string> order{"nftables", "ipvs-nft", "iptables-nft", "ipvs-nft", "nftables"};
+    live_->set_mode(order.front());
+    const auto first = live_->start_and_wait();
+    ASSERT_TRUE(first) << first.error().message;
+    auto traffic = Traffic::start(*live_, targets_of(*live_, {services()[0], services()[1]}));
+    ASSERT_TRUE(traffic) << traffic.error().message << "\n" << live_->log();
+    traffic_ = std::move(*traffic);
+    for (std::size_t i = 1; i < order.size(); ++i) {
+        const auto& from = order[i - 1];
+        const auto& to = order[i];
+        SCOPED_TRACE(fmt::format("{} to {}", from, to));
+        some_traffic();
+        live_->stop(i % 2 == 0 ? SIGTERM : SIGKILL);
+        some_traffic();
+        live_->set_mode(to);
+        const auto started = live_->start_and_wait();
+        ASSERT_TRUE(started) << started.error().message;
+        EXPECT_TRUE(is_there(to, to));
+        EXPECT_TRUE(wait_until(std::chrono::seconds(30), [&] { return !is_there(from, to); })) << live_->log();
+        EXPECT_TRUE(is_there(to, to)) << "only the old ones go";
+        some_traffic();
+        if (from == "ipvs-nft") {
+            EXPECT_THAT(live_->log(), HasSubstr("its virtual servers stay until these end"));
+            EXPECT_TRUE(has_device()) << "connections that IPVS carries go on";
+        }
+    }
+    const auto report = traffic_->end();
+    EXPECT_THAT(report.failures, IsEmpty());
     EXPECT_THAT(report.moved, Each(Pair(_, Le(2 * (static_cast<int>(order.size()) - 1)))));
     fmt::print("  {} changes of the mode: {}\n", order.size() - 1, report.text());
 }

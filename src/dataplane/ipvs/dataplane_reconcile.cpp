@@ -98,12 +98,16 @@ Result<void> IpvsDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
             found.removed.push_back(address_entry(Set::kIpvsIps, *front.address));
         }
     }
-    RETURN_IF_ERROR(write_rules(
-        change_of(chains_of(plan.node, state_->short_circuits), render_jumps(family_), found.rules), outcome));
     std::vector<net::IpAddress> come;
     for (const auto& [address, count] : state_->addresses)
         if (!found.bound.contains(address)) come.push_back(address);
-    RETURN_IF_ERROR(bind(come, outcome));
+    // Where the iptables mode serves by the same chains, its rules go on until everything is there that takes their
+    // place. Else addresses come last, so that no packet is taken in whose source nobody would rewrite.
+    const bool served = found.rules.chains.contains({tables::kNat, chains::kServices});
+    if (served) RETURN_IF_ERROR(bind(come, outcome));
+    RETURN_IF_ERROR(write_rules(
+        change_of(chains_of(plan.node, state_->short_circuits), render_jumps(family_), found.rules), outcome));
+    if (!served) RETURN_IF_ERROR(bind(come, outcome));
     RETURN_IF_ERROR(unbind(found.unbind, outcome));
     RETURN_IF_ERROR(writer.depart(found.changes));
     RETURN_IF_ERROR(writer.remove(found.removed));
