@@ -49,7 +49,7 @@ enum class Destinations : std::uint8_t { kOwn, kTransparent };
 
 struct ListenerSpec {
     net::Protocol protocol = net::Protocol::kTcp;  // TCP or UDP
-    SocketAddress address;                         // port 0: any free one. An IPv6 wildcard takes IPv6 only
+    SocketAddress address = {};                    // port 0: any free one. An IPv6 wildcard takes IPv6 only
     ServiceId service{};                           // whose clients these are, where `ask` does not say otherwise
     Ask ask = nullptr;                             // null: all are served
     Destinations destinations = Destinations::kOwn;

@@ -17,10 +17,10 @@ enum class Pick : std::uint8_t {
 };
 
 struct Pool {
-    std::vector<SocketAddress> endpoints;  // a repeated one counts once
+    std::vector<SocketAddress> endpoints = {};  // a repeated one counts once
     Pick pick = Pick::kRoundRobin;
     // A client address goes where it went last, if that is at most so long ago (sessionAffinity: ClientIP). Absent: no.
-    std::optional<std::chrono::seconds> affinity;
+    std::optional<std::chrono::seconds> affinity = std::nullopt;
     ProxyProtocol proxy_protocol = ProxyProtocol::kNone;  // TCP only
 
     friend bool operator==(const Pool&, const Pool&) = default;

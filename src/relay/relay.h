@@ -27,7 +27,7 @@ struct Options {
     Limits limits;
     Timeouts timeouts;
     // How long a connection goes on when its endpoint or service has left. Absent: until it ends.
-    std::optional<std::chrono::milliseconds> drain;
+    std::optional<std::chrono::milliseconds> drain = std::nullopt;
 };
 
 class Relay {
