@@ -110,6 +110,11 @@ bool Acceptor::accept_from(const Source& source) {
             pause(Pause::kLimit);
             return false;
         }
+        if (!worker_.spare.ready()) {
+            give_place_back();
+            pause(Pause::kDescriptors);
+            return false;
+        }
         KernelAddress peer;
         Fd socket(::accept4(source.socket->get(), peer.get(), &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC));
         const int error = socket ? 0 : errno;

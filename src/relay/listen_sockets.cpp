@@ -50,11 +50,14 @@ Result<Fd> open_one(const ListenerSpec& spec, const Limits& limits, const Timeou
     Fd socket(::socket(family_of(spec.address), (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!socket) return fail_errno("open a socket for {}", describe(spec));
     if (tcp) set_option(socket.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-    set_option(socket.get(), SOL_SOCKET, SO_REUSEPORT, 1);
+    // Among free ports the kernel counts those of others who share theirs too; hence not before it has chosen one.
+    const bool any_port = spec.address.port == 0;
+    if (!any_port) set_option(socket.get(), SOL_SOCKET, SO_REUSEPORT, 1);
     if (!spec.address.address.is_ipv4()) set_option(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
     RETURN_IF_ERROR(configure(socket.get(), spec, timeouts));
     const KernelAddress address(spec.address);
     if (::bind(socket.get(), address.get(), address.size) < 0) return fail_errno("bind {}", describe(spec));
+    if (any_port) set_option(socket.get(), SOL_SOCKET, SO_REUSEPORT, 1);
     if (tcp && ::listen(socket.get(), limits.backlog) < 0) return fail_errno("listen on {}", describe(spec));
     return socket;
 }

@@ -24,8 +24,8 @@ namespace ghostip::relay {
 
 struct Options {
     unsigned threads = 0;  // 0: one a core that this process may use
-    Limits limits;
-    Timeouts timeouts;
+    Limits limits = {};
+    Timeouts timeouts = {};
     // How long a connection goes on when its endpoint or service has left. Absent: until it ends.
     std::optional<std::chrono::milliseconds> drain = std::nullopt;
 };

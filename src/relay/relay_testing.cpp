@@ -123,6 +123,12 @@ Ending ending(const Fd& socket, std::chrono::milliseconds longest) {
     }
 }
 
+void close_with_reset(Fd& socket) {
+    const linger at_once{1, 0};
+    ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    socket.reset();
+}
+
 std::string pattern(std::size_t size, unsigned seed) {
     std::string bytes(size, '\0');
     std::uint32_t state = seed * 2654435761U + 1;

@@ -47,6 +47,8 @@ enum class Ending : std::uint8_t { kEnd, kReset, kNone };
 // Reads until then; kNone: neither came within the time.
 [[nodiscard]] Ending ending(const Fd& socket, std::chrono::milliseconds longest = kLongest);
 
+void close_with_reset(Fd& socket);
+
 // Bytes that tell where they stand.
 [[nodiscard]] std::string pattern(std::size_t size, unsigned seed);
 

@@ -88,7 +88,7 @@ void TcpSession::dial() {
 bool TcpSession::dial_one(const SocketAddress& endpoint) {
     starved_ = false;
     const int family = endpoint.address.is_ipv4() ? AF_INET : AF_INET6;
-    endpoint_.socket = Fd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    endpoint_.socket = worker_.spare.take(family);
     if (!endpoint_.socket) {
         starved_ = true;
         worker_.acceptor.pause(Acceptor::Pause::kDescriptors);

@@ -115,12 +115,6 @@ TEST(Tcp, TheServerMaySpeakFirst) {
     EXPECT_EQ(rig.ask_name(), "s");
 }
 
-void close_with_reset(Fd& socket) {
-    const linger at_once{1, 0};
-    ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-    socket.reset();
-}
-
 TEST(Tcp, ResetsArePassedOn) {
     const auto endpoint = bind_free(SOCK_STREAM);
     const auto rig = testing::rig({.endpoints = {endpoint.address}});

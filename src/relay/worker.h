@@ -9,6 +9,7 @@
 #include "relay/flow.h"
 #include "relay/loop.h"
 #include "relay/shared.h"
+#include "relay/spare_socket.h"
 #include "relay/tcp_session.h"
 #include "relay/udp_sessions.h"
 
@@ -30,6 +31,7 @@ class Worker {
     const unsigned number;
     Loop loop;  // the rest belongs to its thread
     Means means;
+    SpareSocket spare;
     std::array<Line, 4> dials;  // by attempt
     Line young;                 // established, but not yet for long
     IntrusiveList<TcpSession, InWorker> connections;
