@@ -12,6 +12,7 @@ packages=(
     libssl-dev librapidcheck-dev libgtest-dev libgmock-dev libbenchmark-dev python3
     nftables iptables iproute2 debootstrap ca-certificates
     qemu-system-x86 busybox-static xz-utils
+    haproxy
     # the second compiler: sanitized fuzzing, tidy, format
     clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
 )

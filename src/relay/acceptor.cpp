@@ -2,7 +2,7 @@
 
 #include <sys/socket.h>
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
 #include <new>
 #include <utility>
@@ -13,7 +13,6 @@
 namespace ghostip::relay {
 namespace {
 
-constexpr std::size_t kSourcesAtOnce = 64;
 constexpr int kAcceptsAtOnce = 32;                    // of one socket; then others have their turn
 constexpr std::chrono::milliseconds kLimitPause{20};  // other threads' connections end unseen
 constexpr std::chrono::milliseconds kDescriptorsPause{100};
@@ -41,19 +40,11 @@ Acceptor::Acceptor(Worker& worker) : worker_(worker), held_(worker.shared.option
     worker_.loop.add_line(held_);
 }
 
-Result<void> Acceptor::prepare() {
-    set_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
-    if (!set_) return fail_errno("start thread {} of the relay", worker_.number);
-    return {};
-}
-
 Result<void> Acceptor::add(const std::shared_ptr<const Listening>& listening, const std::shared_ptr<const Fd>& socket,
                            Sharing sharing) {
-    auto source = std::make_unique<Source>(Source{listening, socket});
-    epoll_event event{};
-    event.events = sharing == Sharing::kShared ? EPOLLIN | EPOLLEXCLUSIVE : EPOLLIN;
-    event.data.ptr = source.get();
-    if (::epoll_ctl(set_.get(), EPOLL_CTL_ADD, socket->get(), &event) < 0)
+    const std::uint32_t events = sharing == Sharing::kShared ? EPOLLIN | EPOLLEXCLUSIVE : EPOLLIN;
+    auto source = std::make_unique<Source>(*this, listening, socket, events);
+    if (!worker_.loop.watch(socket->get(), events, *source))
         return fail_errno("watch for clients of {}", listening->spec.address.text());
     sources_[listening->id].push_back(std::move(source));
     return {};
@@ -62,8 +53,9 @@ Result<void> Acceptor::add(const std::shared_ptr<const Listening>& listening, co
 void Acceptor::remove(ListenerId listener) {
     const auto found = sources_.find(listener);
     if (found == sources_.end()) return;
-    // Not left to close(): where others have the same socket, it would stay in the set.
-    for (const auto& source : found->second) ::epoll_ctl(set_.get(), EPOLL_CTL_DEL, source->socket->get(), nullptr);
+    // Not left to close(): where others have the same socket, it would go on being watched.
+    for (const auto& source : found->second)
+        if (!source->muted) worker_.loop.ignore(source->socket->get());
     sources_.erase(found);
 }
 
@@ -73,67 +65,76 @@ void Acceptor::close_all() {
 }
 
 void Acceptor::pause(Pause why) {
-    if (!paused_) {
-        worker_.loop.ignore(set_.get());
-        auto& count = why == Pause::kLimit ? worker_.shared.pauses_limit : worker_.shared.pauses_descriptors;
-        count.fetch_add(1, std::memory_order_relaxed);
-    }
+    if (paused_) return;
     paused_ = true;
     why_ = why;
-    if (will_resume_) return;
-    will_resume_ = true;
-    worker_.loop.at(worker_.loop.now() + (why == Pause::kLimit ? kLimitPause : kDescriptorsPause), [this] {
-        will_resume_ = false;
+    auto& count = why == Pause::kLimit ? worker_.shared.pauses_limit : worker_.shared.pauses_descriptors;
+    count.fetch_add(1, std::memory_order_relaxed);
+    look_again();
+}
+
+void Acceptor::look_again() {
+    if (looking_) return;
+    looking_ = true;
+    const auto wait = why_ == Pause::kLimit ? kLimitPause : kDescriptorsPause;
+    worker_.loop.at(worker_.loop.now() + wait, [this] {
+        looking_ = false;
+        if (!paused_) return;
+        if (worker_.shared.connections.full() || !worker_.spare.ready()) return look_again();
         resume();
     });
 }
 
 void Acceptor::resume() {
-    if (!paused_) return;
-    if (worker_.shared.connections.full()) return pause(Pause::kLimit);
-    if (!worker_.loop.watch(set_.get(), EPOLLIN, *this)) return pause(Pause::kDescriptors);
     paused_ = false;
+    for (const auto& [listener, sources] : sources_)
+        for (const auto& source : sources) {
+            if (!source->muted) continue;
+            source->muted = !worker_.loop.watch(source->socket->get(), source->events, *source);
+            if (source->muted) pause(Pause::kDescriptors);
+        }
 }
 
-void Acceptor::on_events(std::uint32_t /*events*/) {
-    std::array<epoll_event, kSourcesAtOnce> ready{};
-    const int count = ::epoll_wait(set_.get(), ready.data(), static_cast<int>(ready.size()), 0);
-    for (int i = 0; i < count; ++i) {
-        const auto& source = *static_cast<const Source*>(ready[static_cast<std::size_t>(i)].data.ptr);
-        if (!accept_from(source)) return;
-    }
+void Acceptor::on_clients(Source& source) {
+    if (!paused_) return accept_from(source);
+    worker_.loop.ignore(source.socket->get());
+    source.muted = true;
 }
 
-bool Acceptor::accept_from(const Source& source) {
-    for (int i = 0; i < kAcceptsAtOnce && !paused_; ++i) {
-        if (!worker_.shared.connections.take()) {
-            pause(Pause::kLimit);
-            return false;
-        }
-        if (!worker_.spare.ready()) {
-            give_place_back();
-            pause(Pause::kDescriptors);
-            return false;
-        }
-        KernelAddress peer;
-        Fd socket(::accept4(source.socket->get(), peer.get(), &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC));
-        const int error = socket ? 0 : errno;
-        const auto client = socket ? peer.value() : std::nullopt;
-        if (!client) {
-            give_place_back();
-            if (exhausted(error)) pause(Pause::kDescriptors);
-            if (error == ECONNABORTED || error == EINTR || error == EPROTO) continue;  // that client has gone
-            return !exhausted(error);
-        }
-        try {
-            admit(*source.listening, std::move(socket), *client);
-        } catch (const std::bad_alloc&) {
-            give_place_back();
-            pause(Pause::kDescriptors);
-            return false;
-        }
+// One call more than there are clients is one for nothing. Those who are left are told of again.
+void Acceptor::accept_from(Source& source) {
+    int taken = 0;
+    while (taken < source.burst && accept_one(source)) ++taken;
+    source.burst = taken < source.burst ? std::max(taken, 1) : std::min(2 * source.burst, kAcceptsAtOnce);
+}
+
+bool Acceptor::accept_one(Source& source) {
+    if (paused_) return false;
+    if (!worker_.shared.connections.take()) {
+        pause(Pause::kLimit);
+        return false;
     }
-    return !paused_;
+    if (!worker_.spare.ready()) {
+        give_place_back();
+        pause(Pause::kDescriptors);
+        return false;
+    }
+    KernelAddress peer;
+    Fd socket(::accept4(source.socket->get(), peer.get(), &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    const int error = socket ? 0 : errno;
+    const auto client = socket ? peer.value() : std::nullopt;
+    if (!client) {
+        give_place_back();
+        if (exhausted(error)) pause(Pause::kDescriptors);
+        return error == ECONNABORTED || error == EINTR || error == EPROTO;  // that client has gone
+    }
+    try {
+        admit(*source.listening, std::move(socket), *client);
+    } catch (const std::bad_alloc&) {
+        give_place_back();
+        pause(Pause::kDescriptors);
+    }
+    return true;
 }
 
 void Acceptor::admit(const Listening& listening, Fd socket, const SocketAddress& client) {

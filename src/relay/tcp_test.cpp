@@ -147,6 +147,26 @@ TEST(Tcp, AResetIsPassedOnPastWhatIsStuck) {
     EXPECT_TRUE(rig.relay->wait_until_idle(kLongest));
 }
 
+TEST(Tcp, NothingIsLeftOfTransfersThatAreBrokenOff) {
+    const auto endpoint = bind_free(SOCK_STREAM);
+    const auto rig = testing::rig({.endpoints = {endpoint.address}});
+    const auto much = pattern(1'000'000, 1);
+    for (int round = 0; round < 20; ++round) {
+        std::vector<Pair> pairs;
+        for (int i = 0; i < 4; ++i) pairs.push_back(connect_through(rig, endpoint));
+        std::vector<std::thread> senders;
+        for (auto& pair : pairs)
+            senders.emplace_back([&] {
+                while (send_all(pair.server, much)) {
+                }
+            });
+        for (auto& pair : pairs) EXPECT_EQ(receive(pair.client, 3'000'000).size(), 3'000'000U);
+        for (auto& pair : pairs) pair.client.reset();  // with much unread
+        for (auto& sender : senders) sender.join();
+        EXPECT_TRUE(rig.relay->wait_until_idle(kLongest)) << "while the endpoint has not closed its side";
+    }
+}
+
 TEST(Tcp, StoppingTheRelayCutsConnections) {
     const auto endpoint = bind_free(SOCK_STREAM);
     auto rig = testing::rig({.endpoints = {endpoint.address}});

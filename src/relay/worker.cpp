@@ -26,12 +26,7 @@ Worker::Worker(Shared& all, unsigned index)
     loop.add_line(young);
 }
 
-Result<void> Worker::start() {
-    RETURN_IF_ERROR(acceptor.prepare());
-    RETURN_IF_ERROR(loop.start(number));
-    loop.call([this] { acceptor.resume(); });
-    return {};
-}
+Result<void> Worker::start() { return loop.start(number); }
 
 void Worker::stop() {
     loop.stop([this] {

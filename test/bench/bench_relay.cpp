@@ -147,25 +147,24 @@ Figures measure(const Namespace& clients, const Namespace& host, const std::vect
     Figures figures{};
     double before = cpu_seconds(proxy.pid());
     const auto used = [&] { return cpu_seconds(proxy.pid()) - before; };
-    const double seconds = static_cast<double>(settings.duration.count()) / 1000;
 
-    const double rate = bulk(proxy_at(Role::kSource), kBulkConnections, settings.duration);
-    figures[0] = rate * 8 / 1e9;
-    figures[1] = used() / (rate * seconds / 1e9);
+    const auto transfer = bulk(proxy_at(Role::kSource), kBulkConnections, settings.duration);
+    figures[0] = transfer.per_second * 8 / 1e9;
+    figures[1] = used() / (transfer.bytes / 1e9);
 
     before = cpu_seconds(proxy.pid());
     const auto kept = requests(proxy_at(Role::kEcho), kKeptConnections, settings.duration);
     figures[2] = kept.per_second;
     figures[3] = kept.p50_microseconds;
     figures[4] = kept.p99_microseconds;
-    figures[5] = used() * 1e6 / (kept.per_second * seconds);
+    figures[5] = used() * 1e6 / kept.count;
 
     before = cpu_seconds(proxy.pid());
     const auto fresh = new_connections(proxy_at(Role::kOneShot), kNewAtOnce, settings.duration);
     figures[6] = fresh.per_second;
     figures[7] = fresh.p50_microseconds;
     figures[8] = fresh.p99_microseconds;
-    figures[9] = used() * 1e6 / (fresh.per_second * seconds);
+    figures[9] = used() * 1e6 / fresh.count;
 
     const double empty = resident_kib(proxy.pid());
     const auto held = idle_connections(proxy_at(Role::kEcho), idle);

@@ -57,6 +57,7 @@ void watch(const Fd& epoll, int fd, std::uint32_t events, std::uint64_t what) {
 
 Exchange summary(std::vector<double> microseconds, Clock::time_point start) {
     Exchange result;
+    result.count = static_cast<double>(microseconds.size());
     result.per_second = static_cast<double>(microseconds.size()) * 1000 / milliseconds_since(start);
     result.p50_microseconds = percentile(microseconds, 0.5);
     result.p99_microseconds = percentile(std::move(microseconds), 0.99);
@@ -138,7 +139,7 @@ void LoadServer::run() {
     }
 }
 
-double bulk(const Target& to, int connections, std::chrono::milliseconds duration) {
+Transfer bulk(const Target& to, int connections, std::chrono::milliseconds duration) {
     const Fd epoll(::epoll_create1(EPOLL_CLOEXEC));
     std::vector<Fd> sockets;
     for (int i = 0; i < connections; ++i) {
@@ -158,7 +159,7 @@ double bulk(const Target& to, int connections, std::chrono::milliseconds duratio
             if (got > 0) bytes += static_cast<double>(got);
         }
     }
-    return bytes * 1000 / milliseconds_since(start);
+    return {bytes, bytes * 1000 / milliseconds_since(start)};
 }
 
 Exchange requests(const Target& to, int connections, std::chrono::milliseconds duration) {

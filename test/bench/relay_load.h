@@ -41,13 +41,19 @@ class LoadServer {
 };
 
 struct Exchange {
+    double count = 0;
     double per_second = 0;
     double p50_microseconds = 0;
     double p99_microseconds = 0;
 };
 
-// Bytes a second over so many connections.
-[[nodiscard]] double bulk(const Target& to, int connections, std::chrono::milliseconds duration);
+struct Transfer {
+    double bytes = 0;
+    double per_second = 0;
+};
+
+// What comes over so many connections.
+[[nodiscard]] Transfer bulk(const Target& to, int connections, std::chrono::milliseconds duration);
 // Small requests and answers, one at a time on each of so many connections that stay.
 [[nodiscard]] Exchange requests(const Target& to, int connections, std::chrono::milliseconds duration);
 // A connection for each request, so many at once.
