@@ -1,0 +1,118 @@
+#include "relay/picker.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace ghostip::relay {
+namespace {
+
+// Each pick may forget so many clients whose time is over: a table that once was large shrinks without a pause.
+constexpr int kForgottenAtOnce = 4;
+
+std::vector<SocketAddress> distinct(std::vector<SocketAddress> endpoints) {
+    std::sort(endpoints.begin(), endpoints.end());
+    endpoints.erase(std::unique(endpoints.begin(), endpoints.end()), endpoints.end());
+    return endpoints;
+}
+
+}  // namespace
+
+Picker::Picker(Pool pool, std::uint32_t most_clients)
+    : most_clients_(std::max(most_clients, 1U)), proxy_protocol_(pool.proxy_protocol), random_(std::random_device{}()) {
+    replace(std::move(pool));
+}
+
+bool Picker::replace(Pool pool) {
+    pool.endpoints = distinct(std::move(pool.endpoints));
+    std::unordered_set<SocketAddress> members(pool.endpoints.begin(), pool.endpoints.end());
+    const std::lock_guard lock(mutex_);
+    proxy_protocol_.store(pool.proxy_protocol, std::memory_order_relaxed);
+    if (members == members_) {
+        pool.endpoints = std::move(pool_.endpoints);
+    } else {
+        // Else every relay of a cluster would begin with the same endpoint.
+        std::shuffle(pool.endpoints.begin(), pool.endpoints.end(), random_);
+        index_ = 0;
+    }
+    const bool left = std::any_of(members_.begin(), members_.end(),
+                                  [&](const SocketAddress& endpoint) { return !members.contains(endpoint); });
+    members_ = std::move(members);
+    pool_ = std::move(pool);
+    if (!pool_.affinity) {
+        clients_.clear();
+        order_.clear();
+    } else if (left) {
+        std::erase_if(clients_, [&](const auto& client) {
+            if (members_.contains(client.second.endpoint)) return false;
+            order_.erase(client.second.place);
+            return true;
+        });
+    }
+    generation_.fetch_add(1, std::memory_order_release);
+    return left;
+}
+
+std::optional<SocketAddress> Picker::pick(const net::IpAddress& client, TimePoint now,
+                                          std::span<const SocketAddress> tried) {
+    const std::lock_guard lock(mutex_);
+    if (pool_.endpoints.empty()) return std::nullopt;
+    if (!pool_.affinity) return next(tried);
+    for (int i = 0; i < kForgottenAtOnce && !order_.empty() && expired(clients_.at(order_.front()), now); ++i)
+        forget_oldest();
+    const auto* before = tried.empty() ? where_it_went(client, now) : nullptr;
+    const SocketAddress picked = before != nullptr ? *before : next(tried);
+    remember(client, picked, now);
+    return picked;
+}
+
+SocketAddress Picker::next(std::span<const SocketAddress> tried) {
+    const auto count = pool_.endpoints.size();
+    if (pool_.pick == Pick::kRandom) index_ = std::uniform_int_distribution<std::size_t>(0, count - 1)(random_);
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto& candidate = pool_.endpoints[(index_ + i) % count];
+        if (std::find(tried.begin(), tried.end(), candidate) != tried.end()) continue;
+        index_ = (index_ + i + 1) % count;
+        return candidate;
+    }
+    const auto& again = pool_.endpoints[index_];
+    index_ = (index_ + 1) % count;
+    return again;
+}
+
+// sessionAffinityConfig counts in whole seconds: a client is remembered while its age, cut to seconds, is below that.
+bool Picker::expired(const Seen& seen, TimePoint now) const {
+    return std::chrono::floor<std::chrono::seconds>(now - seen.last) >= *pool_.affinity;
+}
+
+const SocketAddress* Picker::where_it_went(const net::IpAddress& client, TimePoint now) {
+    const auto seen = clients_.find(client);
+    return seen == clients_.end() || expired(seen->second, now) ? nullptr : &seen->second.endpoint;
+}
+
+void Picker::remember(const net::IpAddress& client, const SocketAddress& endpoint, TimePoint now) {
+    const auto [seen, added] = clients_.try_emplace(client);
+    if (added)
+        seen->second.place = order_.insert(order_.end(), client);
+    else
+        order_.splice(order_.end(), order_, seen->second.place);
+    seen->second.endpoint = endpoint;
+    seen->second.last = now;
+    if (clients_.size() > most_clients_) forget_oldest();
+}
+
+void Picker::forget_oldest() {
+    clients_.erase(order_.front());
+    order_.pop_front();
+}
+
+bool Picker::contains(const SocketAddress& endpoint) const {
+    const std::lock_guard lock(mutex_);
+    return members_.contains(endpoint);
+}
+
+std::size_t Picker::remembered() const {
+    const std::lock_guard lock(mutex_);
+    return clients_.size();
+}
+
+}  // namespace ghostip::relay

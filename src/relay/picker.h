@@ -1,0 +1,66 @@
+// Picks endpoints out of a pool, and remembers where clients went. Any thread: the order of a round robin is one for
+// all threads, so a mutex guards it; it is held for the time of a look-up.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <list>
+#include <mutex>
+#include <optional>
+#include <random>
+#include <span>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "relay/pool.h"
+
+namespace ghostip::relay {
+
+class Picker {
+  public:
+    using TimePoint = std::chrono::steady_clock::time_point;
+
+    // Remembers at most so many clients.
+    Picker(Pool pool, std::uint32_t most_clients);
+
+    // Absent: the pool is empty. `tried` failed for this client just now: none of them is picked while there is
+    // another, and where the client went before does not count.
+    [[nodiscard]] std::optional<SocketAddress> pick(const net::IpAddress& client, TimePoint now,
+                                                    std::span<const SocketAddress> tried = {});
+    // True: endpoints have left. Clients who went to them are forgotten; the order is kept if the set is the same.
+    bool replace(Pool pool);
+    [[nodiscard]] bool contains(const SocketAddress& endpoint) const;
+    // Another one after each replace().
+    [[nodiscard]] std::uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
+    [[nodiscard]] ProxyProtocol proxy_protocol() const { return proxy_protocol_.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::size_t remembered() const;
+
+  private:
+    struct Seen {
+        SocketAddress endpoint;
+        TimePoint last;
+        std::list<net::IpAddress>::iterator place;  // in order_
+    };
+
+    [[nodiscard]] SocketAddress next(std::span<const SocketAddress> tried);
+    [[nodiscard]] const SocketAddress* where_it_went(const net::IpAddress& client, TimePoint now);
+    void remember(const net::IpAddress& client, const SocketAddress& endpoint, TimePoint now);
+    void forget_oldest();
+    [[nodiscard]] bool expired(const Seen& seen, TimePoint now) const;
+
+    const std::uint32_t most_clients_;
+    std::atomic<std::uint64_t> generation_ = 0;
+    std::atomic<ProxyProtocol> proxy_protocol_;
+
+    mutable std::mutex mutex_;
+    Pool pool_;                                         // guarded by mutex_
+    std::unordered_set<SocketAddress> members_;         // guarded by mutex_
+    std::size_t index_ = 0;                             // guarded by mutex_; the next of a round robin
+    std::minstd_rand random_;                           // guarded by mutex_
+    std::unordered_map<net::IpAddress, Seen> clients_;  // guarded by mutex_
+    std::list<net::IpAddress> order_;                   // guarded by mutex_; not seen for longest first
+};
+
+}  // namespace ghostip::relay

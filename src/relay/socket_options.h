@@ -1,0 +1,18 @@
+// Options of sockets, in one call each.
+#pragma once
+
+#include "relay/limits.h"
+#include "relay/socket_address.h"
+
+namespace ghostip::relay {
+
+bool set_option(int socket, int level, int name, int value);
+
+// The kernel asks a peer that is silent for long whether it is still there. Accepted sockets have it from their
+// listener.
+void set_keepalive(int socket, const Timeouts& timeouts);
+
+// What a client of this accepted connection dialled before the kernel translated it; its own address if it did not.
+[[nodiscard]] SocketAddress original_destination(int socket, const SocketAddress& own);
+
+}  // namespace ghostip::relay

@@ -1,0 +1,261 @@
+#include "relay/udp_sessions.h"
+
+#include <cerrno>
+#include <new>
+#include <utility>
+
+#include "relay/socket_options.h"
+#include "relay/worker.h"
+
+namespace ghostip::relay {
+namespace {
+
+// Then other sockets have their turn.
+constexpr int kBatchesAtOnce = 4;
+constexpr std::size_t kMostDials = 4;
+
+bool refused_by_endpoint(int error) { return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH; }
+
+}  // namespace
+
+std::size_t UdpKeyHash::operator()(const UdpKey& key) const noexcept {
+    return std::hash<SocketAddress>{}(key.client) ^ (std::hash<SocketAddress>{}(key.local) * 31) ^
+           std::hash<const void*>{}(key.port);
+}
+
+void UdpPort::on_events(std::uint32_t /*events*/) { sessions_.from_clients(*this); }
+void UdpSession::on_events(std::uint32_t /*events*/) { sessions_.from_endpoint(*this); }
+void UdpSession::on_deadline() { sessions_.end(*this); }
+
+UdpSessions::UdpSessions(Worker& worker) : worker_(worker), idle_(worker.shared.options.timeouts.udp_idle) {
+    worker_.loop.add_line(idle_);
+}
+
+Result<void> UdpSessions::add(const std::shared_ptr<const Listening>& listening,
+                              const std::shared_ptr<const Fd>& socket) {
+    auto port = std::make_shared<UdpPort>(*this, listening, socket);
+    if (!worker_.loop.watch(socket->get(), EPOLLIN, *port))
+        return fail_errno("watch for clients of {}", listening->spec.address.text());
+    ports_[listening->id].push_back(std::move(port));
+    return {};
+}
+
+void UdpSessions::remove(ListenerId listener) {
+    const auto found = ports_.find(listener);
+    if (found == ports_.end()) return;
+    for (const auto& port : found->second) worker_.loop.ignore(port->socket->get());
+    ports_.erase(found);
+}
+
+void UdpSessions::close_all() {
+    while (!ports_.empty()) remove(ports_.begin()->first);
+    while (!sessions_.empty()) end(*sessions_.begin()->second);
+}
+
+void UdpSessions::end(UdpSession& session) {
+    session.lane_.counters.sessions_open.subtract();
+    session.ListHook<InService>::unlink();
+    session.unlink_deadline();
+    session.socket_.reset();
+    leave(session.key_.client);
+    const UdpKey key = session.key_;
+    auto node = sessions_.extract(key);
+    worker_.loop.bury(std::move(node.mapped()));
+}
+
+UdpKey UdpSessions::key_of(const UdpPort& port, std::size_t index, const SocketAddress& client) const {
+    const auto& spec = port.listening->spec;
+    SocketAddress local = spec.address;
+    if (const auto to = batch_.addressed_to(index)) local.address = to->address;
+    if (spec.destinations == Destinations::kTransparent) local = batch_.original_destination(index).value_or(local);
+    return {&port, client, local};
+}
+
+void UdpSessions::from_clients(UdpPort& port) {
+    std::size_t count = Datagrams::kMost;
+    for (int round = 0; round < kBatchesAtOnce && count == Datagrams::kMost; ++round) {
+        count = batch_.receive(port.socket->get());
+        // What one client sent without a pause goes on by one system call.
+        for (std::size_t first = 0, next = 0; first < count; first = next) {
+            next = first + 1;
+            const auto client = batch_.from(first).value();
+            if (!client) continue;
+            const auto key = key_of(port, first, *client);
+            while (next < count && batch_.from(next).value() == client && key_of(port, next, *client) == key) ++next;
+            for (std::size_t i = first; i < next; ++i) {
+                if (auto* session = session_for(port, i, key)) {
+                    forward(*session, i, next - i);
+                    break;
+                }
+            }
+        }
+    }
+}
+
+UdpSession* UdpSessions::session_for(UdpPort& port, std::size_t index, const UdpKey& key) {
+    if (const auto found = sessions_.find(key); found != sessions_.end()) return found->second.get();
+    const auto& listening = *port.listening;
+    auto service = listening.service;
+    auto verdict = Answer::Verdict::kServe;
+    if (listening.spec.ask) {
+        const auto answer =
+            listening.spec.ask({listening.id, listening.spec.protocol, key.client, key.local, key.local});
+        verdict = answer.verdict;
+        if (auto other = worker_.shared.services.find(answer.service)) service = std::move(other);
+    }
+    auto& counters = service->lane(worker_.number).counters;
+    if (verdict != Answer::Verdict::kServe) {
+        counters.lose(DatagramLoss::kPolicy);
+        return nullptr;
+    }
+    if (!enter(key.client)) {
+        counters.lose(DatagramLoss::kSessionLimit);
+        return nullptr;
+    }
+    try {
+        return make(port, index, key, std::move(service));
+    } catch (const std::bad_alloc&) {
+        leave(key.client);
+        counters.lose(DatagramLoss::kNoResources);
+        return nullptr;
+    }
+}
+
+UdpSession* UdpSessions::make(UdpPort& port, std::size_t index, const UdpKey& key, std::shared_ptr<Service> service) {
+    auto& lane = service->lane(worker_.number);
+    std::shared_ptr<UdpPort> its_port;
+    for (const auto& each : ports_[port.listening->id])
+        if (each.get() == &port) its_port = each;
+    auto owned = std::make_unique<UdpSession>(*this, key, std::move(its_port), std::move(service), lane);
+    auto& session = *owned;
+    session.client_ = batch_.from(index);
+    session.reply_from_ = batch_.addressed_to(index).value_or(ReplyFrom{key.local.address, 0});
+    sessions_.emplace(key, std::move(owned));
+    lane.sessions.push_back(session);
+    lane.counters.sessions_opened.add();
+    lane.counters.sessions_open.add();
+    auto why = DatagramLoss::kNoResources;
+    if (reply_by_own_socket(session) && dial(session, why)) {
+        idle_.start(session, worker_.loop.now());
+        return &session;
+    }
+    lane.counters.lose(why);
+    end(session);
+    return nullptr;
+}
+
+bool UdpSessions::enter(const SocketAddress& client) {
+    auto& of_client = per_client_[client.address];
+    if (of_client < worker_.shared.options.limits.udp_sessions_per_client && worker_.shared.sessions.take()) {
+        ++of_client;
+        return true;
+    }
+    if (of_client == 0) per_client_.erase(client.address);
+    return false;
+}
+
+void UdpSessions::leave(const SocketAddress& client) {
+    const auto of_client = per_client_.find(client.address);
+    if (--of_client->second == 0) per_client_.erase(of_client);
+    worker_.shared.session_ended();
+}
+
+// Where clients asked for an address that is not the port's, answers need a socket that has it. It never receives:
+// TPROXY passes over sockets that are not connected.
+bool UdpSessions::reply_by_own_socket(UdpSession& session) {
+    const auto& listening = *session.port_->listening;
+    if (listening.spec.destinations != Destinations::kTransparent) return true;
+    auto& known = reply_sockets_[session.key_.local];
+    session.reply_socket_ = known.lock();
+    if (session.reply_socket_) return true;
+    const bool v4 = session.key_.local.address.is_ipv4();
+    auto socket = std::make_shared<Fd>(::socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    const KernelAddress local(session.key_.local);
+    const bool bound =
+        *socket && set_option(socket->get(), SOL_SOCKET, SO_REUSEADDR, 1) &&
+        set_option(socket->get(), v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TRANSPARENT : IPV6_TRANSPARENT, 1) &&
+        ::bind(socket->get(), local.get(), local.size) == 0;
+    std::erase_if(reply_sockets_, [](const auto& each) { return each.second.expired(); });
+    if (!bound) return false;
+    session.reply_socket_ = socket;
+    reply_sockets_[session.key_.local] = session.reply_socket_;
+    return true;
+}
+
+// The next endpoint; UDP only tells by the answer to a datagram that nobody listens there.
+bool UdpSessions::dial(UdpSession& session, DatagramLoss& why) {
+    while (session.tried_.size() < kMostDials) {
+        const auto endpoint =
+            session.service_->picker().pick(session.key_.client.address, worker_.loop.now(), session.tried_);
+        why = DatagramLoss::kNoEndpoint;
+        if (!endpoint) return false;
+        session.endpoint_ = *endpoint;
+        session.socket_ = Fd(
+            ::socket(endpoint->address.is_ipv4() ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+        why = DatagramLoss::kNoResources;
+        if (!session.socket_ || !worker_.loop.watch(session.socket_.get(), EPOLLIN, session)) return false;
+        const KernelAddress to(*endpoint);
+        if (::connect(session.socket_.get(), to.get(), to.size) == 0) return true;
+        session.lane_.counters.dial_failures.add();
+        session.tried_.push_back(*endpoint);
+    }
+    why = DatagramLoss::kNoEndpoint;
+    return false;
+}
+
+bool UdpSessions::dial_next(UdpSession& session, DatagramLoss& why) {
+    session.lane_.counters.dial_failures.add();
+    session.tried_.push_back(session.endpoint_);
+    return dial(session, why);
+}
+
+void UdpSessions::forward(UdpSession& session, std::size_t first, std::size_t count) {
+    auto& counters = session.lane_.counters;
+    idle_.start(session, worker_.loop.now());
+    while (count > 0) {
+        const auto sent = batch_.send(session.socket_.get(), first, count);
+        for (std::size_t i = first; i < first + sent; ++i) counters.bytes_to_endpoints.add(batch_.size(i));
+        counters.datagrams_to_endpoints.add(sent);
+        first += sent;
+        count -= sent;
+        if (sent > 0) continue;
+        auto why = DatagramLoss::kNotSent;
+        if (!refused_by_endpoint(errno)) {
+            counters.lose(why);
+            ++first;
+            --count;
+        } else if (!dial_next(session, why)) {
+            counters.lose(why, count);
+            return end(session);
+        }
+    }
+}
+
+void UdpSessions::from_endpoint(UdpSession& session) {
+    if (!session.socket_) return;  // ended by an event before this one
+    auto& counters = session.lane_.counters;
+    const int out = (session.reply_socket_ ? session.reply_socket_ : session.port_->socket)->get();
+    const auto* from = session.reply_socket_ ? nullptr : &session.reply_from_;
+    std::size_t count = Datagrams::kMost;
+    for (int round = 0; round < kBatchesAtOnce && count == Datagrams::kMost; ++round) {
+        count = batch_.receive(session.socket_.get());
+        if (count == 0 && refused_by_endpoint(errno)) {
+            auto why = DatagramLoss::kNoEndpoint;
+            if (!dial_next(session, why)) end(session);
+            return;
+        }
+        if (count > 0) {
+            std::vector<SocketAddress>().swap(session.tried_);
+            idle_.start(session, worker_.loop.now());
+        }
+        for (std::size_t first = 0; first < count;) {
+            const auto sent = batch_.send(out, first, count - first, &session.client_, from);
+            for (std::size_t i = first; i < first + sent; ++i) counters.bytes_to_clients.add(batch_.size(i));
+            counters.datagrams_to_clients.add(sent);
+            if (sent == 0) counters.lose(DatagramLoss::kNotSent);
+            first += std::max<std::size_t>(sent, 1);
+        }
+    }
+}
+
+}  // namespace ghostip::relay
