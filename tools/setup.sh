@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing need on Debian 12. When all is there it only asks dpkg, which takes no time.
-# GHOSTIP_SKIP_SETUP=1 trusts the machine as it is, for example on another distribution.
+# Arguments are more packages. GHOSTIP_SKIP_SETUP=1 trusts the machine as it is, for example on another distribution.
 set -euo pipefail
 
 packages=(
@@ -15,6 +15,7 @@ packages=(
     user-mode-linux ipvsadm ipset
     # the second compiler: sanitized fuzzing, tidy, format
     clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
+    "$@"
 )
 
 [[ ${GHOSTIP_SKIP_SETUP:-} == 1 ]] && exit 0
