@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "dataplane/iptables/dataplane.h"
-#include "dataplane/iptables/variant.h"
+#include "dataplane/iptables_variant.h"
 #include "kernel/iptables/linux.h"
 #include "kernel/nfacct/linux.h"
 #include "kernel/sysctl/linux.h"
@@ -48,7 +48,7 @@ class TimedIptables final : public kernel::iptables::Iptables {
 // As open_dataplane() of the mode does it.
 Result<std::unique_ptr<dataplane::Dataplane>> open_iptables(net::Family family, const dataplane::Options& options,
                                                             const std::shared_ptr<Clock::duration>& programs) {
-    ASSIGN_OR_RETURN(const auto variant, dataplane::iptables::choose_variant(options));
+    ASSIGN_OR_RETURN(const auto variant, dataplane::choose_variant(options));
     ASSIGN_OR_RETURN(auto iptables, kernel::iptables::LinuxIptables::open(variant, family));
     IptablesDataplane::Host host;
     host.iptables = std::make_unique<TimedIptables>(std::move(iptables), programs);

@@ -27,9 +27,8 @@ std::optional<EndpointWeight> parse_weight(std::string_view entry) {
     const auto number = trimmed(entry.substr(equals + 1));
     EndpointWeight weight;
     const char* const end = number.data() + number.size();
-    if (!address || number.empty() || std::from_chars(number.data(), end, weight.weight).ptr != end ||
-        weight.weight > kMostWeight)
-        return std::nullopt;
+    const auto read = std::from_chars(number.data(), end, weight.weight);
+    if (!address || read.ec != std::errc() || read.ptr != end || weight.weight > kMostWeight) return std::nullopt;
     weight.address = *address;
     return weight;
 }
