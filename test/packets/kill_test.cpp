@@ -35,7 +35,7 @@ constexpr std::size_t kProbesAtOnce = 60;
 constexpr std::chrono::milliseconds kQuiet(300);
 constexpr std::chrono::milliseconds kRest(10);  // leaves the proxy some of the processor
 constexpr std::size_t kTroublesKept = 10;
-constexpr std::chrono::seconds kPatience(20);
+constexpr std::chrono::seconds kPatience(60);
 
 // Endpoints of one Service in a version of the world: 1 to 8, and none are shared between Services. Every fifth Service
 // has none in a version, some are there in version 0 only.

@@ -36,6 +36,8 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr std::chrono::seconds kPatience(20);
+// Of starts. In a guest (test/vm, test/uml) on a busy machine each program that a mode tries out takes long.
+constexpr std::chrono::seconds kStartPatience(120);
 constexpr std::uint16_t kHealthPort = 10256;
 constexpr std::uint16_t kMetricsPort = 10249;
 
@@ -187,12 +189,12 @@ Result<milliseconds> LiveNode::start_and_wait() {
 
 Result<void> LiveNode::wait_synced() {
     bool ended = false;
-    const bool healthy = wait_until(kPatience, [&] {
+    const bool healthy = wait_until(kStartPatience, [&] {
         ended = !running();
         return ended || page(kHealthPort, "/readyz").find(" 200 ") < std::string_view("HTTP/1.1 200 ").size();
     });
     if (ended) return fail("ghostip proxy ended by itself:\n{}", log());
-    if (!healthy) return fail("ghostip proxy is not healthy after {} s:\n{}", kPatience.count(), log());
+    if (!healthy) return fail("ghostip proxy is not healthy after {} s:\n{}", kStartPatience.count(), log());
     return testnet::await_service_addresses(node());
 }
 

@@ -42,6 +42,9 @@ using testnet::Seen;
 using testnet::Topology;
 using Clock = std::chrono::steady_clock;
 
+// In a guest (test/vm, test/uml) on a busy machine each program that a mode tries out takes long.
+constexpr std::chrono::seconds kStartPatience(60);
+
 volatile std::sig_atomic_t stop_requested = 0;
 
 struct Options {
@@ -192,12 +195,13 @@ class Runner {
         folder_.write(step.objects);
         if (proxy) return {};
         ASSIGN_OR_RETURN(proxy, LiveProxy::start(topology_.node(), command(one), folder_.log()));
-        const auto deadline = Clock::now() + std::chrono::seconds(10);
+        const auto deadline = Clock::now() + kStartPatience;
         while (!healthy()) {
             if (!proxy->running())
                 return fail("ghostip proxy ended with {}:\n{}", proxy->end(), read_file(folder_.log()));
             if (Clock::now() > deadline)
-                return fail("ghostip proxy is not healthy after 10 s:\n{}", read_file(folder_.log()));
+                return fail("ghostip proxy is not healthy after {} s:\n{}", kStartPatience.count(),
+                            read_file(folder_.log()));
             std::this_thread::sleep_for(std::chrono::milliseconds(10));
         }
         return {};
