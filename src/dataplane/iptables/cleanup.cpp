@@ -6,8 +6,8 @@
 #include <fmt/format.h>
 
 #include "dataplane/iptables/names.h"
-#include "dataplane/iptables_removal.h"
 #include "dataplane/iptables/writer.h"
+#include "dataplane/iptables_removal.h"
 #include "kernel/iptables/linux.h"
 
 namespace ghostip::dataplane::iptables {
