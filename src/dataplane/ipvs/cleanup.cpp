@@ -1,5 +1,6 @@
 #include "dataplane/ipvs/cleanup.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -55,17 +56,6 @@ void clean_programs(Parts& parts) {
         }
 }
 
-Result<void> clean_kernel() {
-    if (!kernel::ipvs::sets_available()) return {};  // nor is anything ours without them
-    ASSIGN_OR_RETURN(const auto sets, kernel::ipset::LinuxSets::open());
-    if (kernel::ipvs::available()) {
-        ASSIGN_OR_RETURN(const auto ipvs, kernel::ipvs::LinuxIpvs::open());
-        ASSIGN_OR_RETURN(const auto links, kernel::link::LinuxLinks::open());
-        RETURN_IF_ERROR(clean_servers(*ipvs, *sets, *links));
-    }
-    return clean_sets(*sets);
-}
-
 Result<void> clean_device() {
     ASSIGN_OR_RETURN(const bool there, kernel::ipvs::dummy_device_exists(kDevice));
     if (!there) return {};  // nor is a device of another kind ours
@@ -74,12 +64,40 @@ Result<void> clean_device() {
     return {};
 }
 
+Result<void> clean_kernel() {
+    if (!kernel::ipvs::sets_available()) return {};  // nor is anything ours without them
+    ASSIGN_OR_RETURN(const auto sets, kernel::ipset::LinuxSets::open());
+    ASSIGN_OR_RETURN(const bool ours, are_ours(*sets));
+    if (!ours) return {};
+    RETURN_IF_ERROR(clean_device());
+    if (kernel::ipvs::available()) {
+        ASSIGN_OR_RETURN(const auto ipvs, kernel::ipvs::LinuxIpvs::open());
+        ASSIGN_OR_RETURN(const auto links, kernel::link::LinuxLinks::open());
+        RETURN_IF_ERROR(clean_servers(*ipvs, *sets, *links));
+    }
+    return clean_sets(*sets);
+}
+
 }  // namespace
 
+// The chain that tells is in the last table.
 Result<void> clean_rules(kernel::iptables::Iptables& iptables) {
+    bool ours = false;
+    const std::string mark = fmt::format(":{} ", chains::kExternalLocal);
+    RETURN_IF_ERROR(iptables.save(tables::kNat, [&](std::string_view line) { ours |= line.starts_with(mark); }));
+    if (!ours) return {};
     Parts parts;
-    for (const char* table : tables::kAll) parts.run(clean_table(iptables, table));
-    return parts.take();
+    for (const char* table : {tables::kMangle, tables::kFilter}) parts.run(clean_table(iptables, table));
+    auto done = parts.take();
+    return done ? clean_table(iptables, tables::kNat) : done;
+}
+
+Result<bool> are_ours(kernel::ipset::Sets& sets) {
+    ASSIGN_OR_RETURN(const auto headers, sets.headers());
+    return std::any_of(headers.begin(), headers.end(), [](const auto& header) {
+        return header.name == set_name(Set::kNodeAddresses, net::Family::kIpv4) ||
+               header.name == set_name(Set::kNodeAddresses, net::Family::kIpv6);
+    });
 }
 
 Result<std::vector<kernel::ipvs::Service>> own_servers(kernel::ipvs::Ipvs& ipvs, kernel::ipset::Sets& sets,
@@ -118,7 +136,6 @@ Result<void> clean_sets(kernel::ipset::Sets& sets) {
 Result<void> cleanup() {
     Parts parts;
     clean_programs(parts);
-    parts.run(clean_device());
     parts.run(clean_kernel());
     return parts.take();
 }

@@ -1,5 +1,6 @@
 // Removes every trace of this mode, of both families, and nothing of anybody else: virtual servers that no set names
-// stay. Sysctls stay as they are.
+// stay, and so does everything where what only we make (GHOSTIP-EXTERNAL-LOCAL, GHOSTIP-NODE-ADDRESSES) is missing: it
+// is kube-proxy's. Sysctls stay as they are.
 #pragma once
 
 #include "base/result.h"
@@ -15,6 +16,8 @@ namespace ghostip::dataplane::ipvs {
 
 // The parts, in the order in which they go; the sets last, because they say what is ours and rules ask them.
 [[nodiscard]] Result<void> clean_rules(kernel::iptables::Iptables& iptables);
+// Are the sets this program's, and so the device and the virtual servers that they name?
+[[nodiscard]] Result<bool> are_ours(kernel::ipset::Sets& sets);
 // Virtual servers that the sets name.
 [[nodiscard]] Result<std::vector<kernel::ipvs::Service>> own_servers(kernel::ipvs::Ipvs& ipvs,
                                                                      kernel::ipset::Sets& sets,

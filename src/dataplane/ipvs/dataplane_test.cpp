@@ -362,5 +362,22 @@ TEST(IpvsCleanup, TakesAwayAllThatIsOurs) {
     EXPECT_THAT(machine.sets.headers().value(), IsEmpty());
 }
 
+// kube-proxy's rules and sets have the same names.
+TEST(IpvsCleanup, LeavesWhatIsKubeProxys) {
+    Machine machine;
+    ASSERT_FALSE(machine.iptables
+                     .restore("*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-LOAD-BALANCER - [0:0]\n"
+                              "-A PREROUTING -j KUBE-SERVICES\n-A KUBE-SERVICES -j KUBE-LOAD-BALANCER\nCOMMIT\n")
+                     .value());
+    const auto rules = machine.rules();
+    ASSERT_TRUE(clean_rules(machine.iptables));
+    EXPECT_EQ(machine.rules(), rules);
+    for (const auto set : {Set::kClusterIp, Set::kNodePortTcp, Set::kIpvsIps})
+        ASSERT_TRUE(machine.sets.create(definition(set, net::Family::kIpv4)));
+    EXPECT_FALSE(are_ours(machine.sets).value());
+    ASSERT_TRUE(machine.sets.create(definition(Set::kNodeAddresses, net::Family::kIpv6)));
+    EXPECT_TRUE(are_ours(machine.sets).value());
+}
+
 }  // namespace
 }  // namespace ghostip::dataplane::ipvs
