@@ -1,5 +1,7 @@
 #include "kernel/link/link.h"
 
+#include <cerrno>
+
 namespace ghostip::kernel::link {
 
 Error not_a_dummy(const Device& device) {
@@ -7,10 +9,16 @@ Error not_a_dummy(const Device& device) {
 }
 
 Result<void> Links::ensure_dummy(const std::string& name) {
-    ASSIGN_OR_RETURN(const auto there, find(name));
-    if (there && there->kind != kDummy) return not_a_dummy(*there);
-    if (there) return {};
-    return create_dummy(name);
+    Result<void> made;
+    // Another thread may be about the same: what it made in between is looked at again.
+    for (int attempt = 0; attempt < 2; ++attempt) {
+        ASSIGN_OR_RETURN(const auto there, find(name));
+        if (there && there->kind != kDummy) return not_a_dummy(*there);
+        if (there) return {};
+        made = create_dummy(name);
+        if (made || made.error().code != EEXIST) return made;
+    }
+    return made;
 }
 
 }  // namespace ghostip::kernel::link
