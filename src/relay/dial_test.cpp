@@ -92,8 +92,7 @@ TEST(Dial, ASilentEndpointHoldsUpNobodyElse) {
     Options options;
     options.threads = 1;
     auto rig = testing::rig({.endpoints = {silent.listener.address}}, options);
-    std::vector<Fd> waiting;
-    for (int i = 0; i < 50; ++i) waiting.push_back(connect_to(rig.address));
+    const auto waiting = connect_many(rig.address, 50);
     const auto other = rig.relay->add_service({.endpoints = {server.address()}});
     const auto listener = rig.relay->listen({.address = loopback(), .service = other}).value();
     rig.address = rig.relay->address(listener).value();

@@ -74,8 +74,7 @@ TEST(Handover, NobodyIsRefusedUnderAStreamOfConnections) {
 TEST(Handover, WhoWaitsInTheBacklogIsServed) {
     const NamedServer server('s');
     const auto listener = bind_free(SOCK_STREAM);
-    std::vector<Fd> waiting;
-    for (int i = 0; i < 20; ++i) waiting.push_back(connect_to(listener.address));
+    const auto waiting = connect_many(listener.address, 20);
     const auto relay = Relay::start({.threads = 2}).value();
     const auto service = relay->add_service({.endpoints = {server.address()}});
     std::vector<Fd> sockets;

@@ -149,8 +149,7 @@ TEST(Limits, AFloodThatConnectsAndSaysNothing) {
     options.limits.connections = 300;
     options.limits.connections_per_service = 200;
     auto rig = testing::rig({.endpoints = {holder.address()}}, options);
-    std::vector<Fd> flood;
-    for (int i = 0; i < 1500; ++i) flood.push_back(connect_to(rig.address));
+    const auto flood = connect_many(rig.address, 1500);
     ASSERT_TRUE(eventually([&] { return refused(rig.metrics(), Refusal::kServiceLimit) >= 1300; }));
     EXPECT_EQ(rig.metrics().connections_open, 200U);
     const auto other = rig.relay->add_service({.endpoints = {holder.address()}});
@@ -227,8 +226,7 @@ TEST(Limits, WithoutDescriptorsClientsWaitAndNothingSpins) {
     auto bound = bind_free(SOCK_STREAM);
     const PoorProcess poor(bound.address, 40);  // forked before there are threads here
     const Holder holder(std::move(bound));
-    std::vector<Fd> clients;
-    for (int i = 0; i < 60; ++i) clients.push_back(connect_to(poor.address()));
+    auto clients = connect_many(poor.address(), 60);
     ASSERT_TRUE(eventually([&] { return poor.report().relay.accept_pauses_descriptors > 0; }));
     const auto start = poor.report();
     std::this_thread::sleep_for(milliseconds(600));  // time to spin

@@ -39,6 +39,7 @@ TEST(Picker, RoundRobinIsExactOverThreads) {
     std::mutex mutex;
     std::map<SocketAddress, int> picked;
     std::vector<std::thread> threads;
+    threads.reserve(4);
     for (int i = 0; i < 4; ++i)
         threads.emplace_back([&] {
             for (int k = 0; k < 700; ++k) {
@@ -68,6 +69,7 @@ TEST(Picker, PassesOverWhatFailedWhileThereIsAnother) {
         pool.pick = way;
         Picker picker(pool, kMany);
         std::vector<SocketAddress> tried;
+        tried.reserve(3);
         for (int i = 0; i < 3; ++i) tried.push_back(picker.pick(client(1), at(milliseconds(0)), tried).value());
         EXPECT_EQ(std::set<SocketAddress>(tried.begin(), tried.end()).size(), 3U);
         EXPECT_TRUE(picker.pick(client(1), at(milliseconds(0)), tried));
@@ -133,6 +135,7 @@ TEST(Picker, WhoWentToAnEndpointThatLeftGoesElsewhere) {
 TEST(Picker, TheSameSetKeepsItsOrderAndPlace) {
     Picker picker(pool_of(50), kMany);
     std::vector<SocketAddress> order;
+    order.reserve(50);
     for (int i = 0; i < 50; ++i) order.push_back(picker.pick(client(1), at(milliseconds(0))).value());
     (void)picker.pick(client(1), at(milliseconds(0)));
     auto same = pool_of(50);

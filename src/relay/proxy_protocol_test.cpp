@@ -1,5 +1,7 @@
 #include "relay/proxy_protocol.h"
 
+#include <vector>
+
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -24,8 +26,7 @@ TEST(ProxyProtocol, HeaderBytes) {
         std::string v1;
         std::string v2_after_signature;
     };
-    const Case cases[] = {
-        // NOLINT(modernize-avoid-c-arrays)
+    const std::vector<Case> cases{
         {"IPv4", at("192.0.2.7", 40000), at("10.96.0.1", 443), "PROXY TCP4 192.0.2.7 10.96.0.1 40000 443\r\n",
          "2111000cc00002070a6000019c4001bb"},
         {"IPv6", at("2001:db8::7", 1), at("fd00::1", 65535), "PROXY TCP6 2001:db8::7 fd00::1 1 65535\r\n",

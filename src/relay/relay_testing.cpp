@@ -83,6 +83,12 @@ Fd connect_to(const SocketAddress& address, int type) {
     return socket;
 }
 
+std::vector<Fd> connect_many(const SocketAddress& address, std::size_t count) {
+    std::vector<Fd> sockets(count);
+    for (auto& socket : sockets) socket = connect_to(address);
+    return sockets;
+}
+
 Fd accept_one(const Fd& listener) {
     Fd socket(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (socket) limit_waits(socket.get());

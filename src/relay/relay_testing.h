@@ -39,6 +39,7 @@ struct Silent {
 
 // Connected, TCP or UDP; -1 with errno where that failed.
 [[nodiscard]] Fd connect_to(const SocketAddress& address, int type = SOCK_STREAM);
+[[nodiscard]] std::vector<Fd> connect_many(const SocketAddress& address, std::size_t count);
 [[nodiscard]] Fd accept_one(const Fd& listener);
 [[nodiscard]] bool send_all(const Fd& socket, std::string_view bytes);
 // Up to the end, or `most`.

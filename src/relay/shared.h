@@ -60,8 +60,8 @@ class Services {
 };
 
 struct Shared {
-    Shared(Options all_options, unsigned thread_count)
-        : options(std::move(all_options)),
+    Shared(const Options& all_options, unsigned thread_count)
+        : options(all_options),
           threads(thread_count),
           connections(options.limits.connections),
           sessions(options.limits.udp_sessions),

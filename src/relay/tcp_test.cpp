@@ -60,7 +60,7 @@ TEST_P(Families, LargeTransfersBothWaysArriveWhole) {
     EXPECT_EQ(metrics.bytes_to_clients, down.size());
     EXPECT_EQ(metrics.connections_opened, 1U);
     EXPECT_EQ(metrics.connections_open, 0U);
-    EXPECT_EQ(std::accumulate(metrics.durations.begin(), metrics.durations.end(), 0U), 1U);
+    EXPECT_EQ(std::accumulate(metrics.durations.begin(), metrics.durations.end(), std::uint64_t{0}), 1U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Tcp, Families, ::testing::Values(net::Family::kIpv4, net::Family::kIpv6),
@@ -153,8 +153,10 @@ TEST(Tcp, NothingIsLeftOfTransfersThatAreBrokenOff) {
     const auto much = pattern(1'000'000, 1);
     for (int round = 0; round < 20; ++round) {
         std::vector<Pair> pairs;
+        pairs.reserve(4);
         for (int i = 0; i < 4; ++i) pairs.push_back(connect_through(rig, endpoint));
         std::vector<std::thread> senders;
+        senders.reserve(pairs.size());
         for (auto& pair : pairs)
             senders.emplace_back([&] {
                 while (send_all(pair.server, much)) {
