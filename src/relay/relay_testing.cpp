@@ -67,7 +67,7 @@ Silent silent_port() {
     // Two are taken: the backlog of 0 has room for one, and one more is let through. The third gets no answer.
     for (int i = 0; i < 3; ++i) {
         Fd filler(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-        ::connect(filler.get(), to.get(), to.size);
+        static_cast<void>(::connect(filler.get(), to.get(), to.size));
         pollfd wanted{filler.get(), POLLOUT, 0};
         ::poll(&wanted, 1, 100);
         silent.fillers.push_back(std::move(filler));
