@@ -45,7 +45,6 @@ case $share in
         packet_cases nftables --every 11 --from "$from" --live
         packet_cases iptables-nft --every 29 --from "$from"
         packet_cases iptables-legacy --every 29 --from "$((from + 5))"
-        ask "$bin/mode_change_test" --gtest_filter='*NobodyNoticesIpvs*IPv4'
         ask "$bin/plan_against_packets" --mode nftables --flows 1500 --seconds 60 --seed "$((from + 1))"
         ask "$bin/plan_against_packets" --mode iptables-nft --flows 500 --seconds 40 --seed "$((from + 1))"
         ;;
