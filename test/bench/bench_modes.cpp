@@ -3,12 +3,13 @@
 // For each size and each mode (and variant), in network namespaces of its own:
 //   start    `ghostip proxy` on a JSON manifest, from the process's start until all is in the kernel, and its memory
 //   change   one endpoint replaced: from the event in hand to the kernel's answer, in this process
-//   own      of these calls, the share of the time in which this process itself was at work (its processor time); the
-//            rest belongs to the kernel and the programs that the mode runs
+//   own      of these calls, the share of the wall time in which no program of iptables ran; of nftables, no
+//   transaction
+//            of the kernel. What this process does while a program runs (it makes the text that the program reads) is
+//            not in it: where that held the program up, the bare restore beside it would be faster.
 //   connect  connect and close through the first and the last Service that were programmed, and to an endpoint itself
 // and beside the iptables variants their limit: the same rules given to bare iptables-restore in one text, and one
 // Service's chains. No figure is a failure.
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,12 +17,12 @@
 #include <array>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <random>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -30,6 +31,7 @@
 #include "bench/dial.h"
 #include "bench/figures.h"
 #include "bench/measured_proxy.h"
+#include "bench/timed_dataplane.h"
 #include "bench/world.h"
 #include "kernel/nfacct/linux.h"
 #include "plan/planner.h"
@@ -59,9 +61,9 @@ struct ModeName {
 // Plain, so that a child process can hand it back.
 struct CallFigures {
     double first = 0;       // all of it into the kernel, milliseconds
-    double first_own = 0;   // of that, this process's processor time, milliseconds
+    double first_own = 0;   // of that, outside of programs and transactions, milliseconds
     double change_p50 = 0;  // milliseconds
-    double change_own = 0;  // of that, median
+    double change_own = 0;  // of that, likewise, median
 };
 struct Limit {
     std::optional<double> all;  // milliseconds; absent: not within the limit
@@ -75,15 +77,6 @@ struct Row {
     std::optional<Limit> limit;
     std::vector<DialTarget> dialled;  // first Service, last Service, an endpoint
 };
-
-double own_milliseconds() {
-    rusage usage{};
-    ::getrusage(RUSAGE_SELF, &usage);
-    const auto in_milliseconds = [](const timeval& time) {
-        return static_cast<double>(time.tv_sec) * 1000 + static_cast<double>(time.tv_usec) / 1000;
-    };
-    return in_milliseconds(usage.ru_utime) + in_milliseconds(usage.ru_stime);
-}
 
 // Planner and dataplane, without the process around them.
 CallFigures measure_calls(const ModeName& name, const std::filesystem::path& manifest) {
@@ -100,29 +93,27 @@ CallFigures measure_calls(const ModeName& name, const std::filesystem::path& man
     std::vector<api::Change> slices;
     for (auto& change : delivery.changes)
         if (change.key.kind == api::Kind::kEndpointSlice) slices.push_back(std::move(change));
-    const auto dataplane = must(mode.open(net::Family::kIpv4, {.variant = name.variant}));
+    auto dataplane = must(TimedDataplane::open(mode, net::Family::kIpv4, {.variant = name.variant}));
 
     CallFigures figures;
-    const auto plan = planner.plan();
-    const auto timed = [](const std::function<void()>& work, double& wall, double& own) {
-        const double before = own_milliseconds();
-        const auto begin = Clock::now();
-        work();
-        wall = milliseconds_since(begin);
-        own = own_milliseconds() - before;
-    };
-    timed([&] { static_cast<void>(must(dataplane->reconcile(plan))); }, figures.first, figures.first_own);
+    const auto first = must(dataplane.reconcile(planner.plan()));
+    figures.first = first.wall;
+    figures.first_own = first.own;
     std::mt19937 random(1);
-    std::vector<double> wall(kChanges);
-    std::vector<double> own(kChanges);
+    std::vector<double> wall;
+    std::vector<double> own;
     for (int i = 0; i < kChanges; ++i) {
         auto& slice = slices[random() % slices.size()];
         slice = replace_endpoint(slice, i, random);
-        timed([&] { static_cast<void>(must(dataplane->apply(planner.apply({slice})))); },
-              wall[static_cast<std::size_t>(i)], own[static_cast<std::size_t>(i)]);
+        const auto begin = Clock::now();
+        const auto delta = planner.apply({slice});
+        const double planned = milliseconds_since(begin);
+        const auto call = must(dataplane.apply(delta));
+        wall.push_back(planned + call.wall);
+        own.push_back(planned + call.own);
     }
-    figures.change_p50 = median(wall);
-    figures.change_own = median(own);
+    figures.change_p50 = median(std::move(wall));
+    figures.change_own = median(std::move(own));
     return figures;
 }
 

@@ -15,9 +15,8 @@ namespace ghostip::bench {
 
 using Clock = std::chrono::steady_clock;
 
-inline double milliseconds_since(Clock::time_point start) {
-    return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
+inline double milliseconds(Clock::duration time) { return std::chrono::duration<double, std::milli>(time).count(); }
+inline double milliseconds_since(Clock::time_point start) { return milliseconds(Clock::now() - start); }
 
 // The value below which this fraction of all lies; 0 if there is none.
 inline double percentile(std::vector<double> values, double fraction) {

@@ -14,9 +14,6 @@ constexpr std::size_t kMostExamples = 5;
 
 std::uint64_t fingerprint(std::string_view text) { return std::hash<std::string_view>{}(text); }
 
-std::uint64_t chain_key(std::string_view table, std::string_view name) {
-    return fingerprint(name) ^ (table == tables::kNat ? 0U : 0x9e3779b97f4a7c15U);
-}
 std::uint64_t rule_key(Place place, std::string_view rule) {
     return fingerprint(rule) + 0x9e3779b97f4a7c15U * (static_cast<std::uint64_t>(place) + 1);
 }
@@ -45,7 +42,7 @@ void each_target(std::string_view rule, Take take) {
 
 }  // namespace
 
-Comparison::Comparison(const Context& context, std::size_t units, RulesOf rules_of,
+Comparison::Comparison(const Context& context, std::size_t units, std::size_t endpoints, RulesOf rules_of,
                        const std::map<std::size_t, plan::ServicePortName>& kept)
     : family_(context.family), comments_(context.endpoint_comments), units_(units), rules_of_(std::move(rules_of)) {
     for (const auto& [unit, name] : kept) {
@@ -61,18 +58,27 @@ Comparison::Comparison(const Context& context, std::size_t units, RulesOf rules_
         tail_.push_back({std::move(rule), false});
     }
     for (auto& jump : render_jumps(context)) jumps_.push_back({std::move(jump), false});
+    chains_.reserve(units + endpoints);
+    rules_.reserve(units);
     for (std::size_t unit = 0; unit < units; ++unit) {
         if (kept_.contains(unit)) continue;
         const auto number = static_cast<std::uint32_t>(unit);
         const Rules rules = rules_of_(unit, comments_);
-        expected_rules_ += rules.count();
-        for (const auto& chain : rules.chains)
-            chains_.push_back({chain_key(chain.table, chain.name), fingerprint(chain.rules), number, State::kMissing});
-        for (const auto& one : rules.dispatch) rules_.push_back({rule_key(one.place, one.rule), number, false});
+        for (const auto& chain : rules.chains) {
+            const auto id = ChainId::of(chain.name);
+            if (!id) continue;  // the kernel cannot have it either
+            const auto count = count_lines(chain.rules).lines;
+            expected_rules_.nat += count;
+            chains_.push_back({fingerprint(chain.rules), *id, number, count, State::kMissing});
+        }
+        for (const auto& one : rules.dispatch) {
+            const bool nat = table_of(one.place) == tables::kNat;
+            ++(nat ? expected_rules_.nat : expected_rules_.filter);
+            rules_.push_back({rule_key(one.place, one.rule), number, nat ? Part::kNat : Part::kFilterIn, false});
+        }
     }
-    const auto by_key = [](const auto& a, const auto& b) { return a.key < b.key; };
-    std::sort(chains_.begin(), chains_.end(), by_key);
-    std::sort(rules_.begin(), rules_.end(), by_key);
+    std::sort(chains_.begin(), chains_.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+    std::sort(rules_.begin(), rules_.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
 }
 
 Result<void> Comparison::look(kernel::iptables::Iptables& iptables) {
@@ -202,15 +208,16 @@ Comparison::ExpectedChain* Comparison::find_chain(std::string_view table, std::s
 }
 
 const Comparison::ExpectedChain* Comparison::find_chain(std::string_view table, std::string_view name) const {
-    const auto key = chain_key(table, name);
-    const auto found = std::lower_bound(chains_.begin(), chains_.end(), key,
-                                        [](const auto& chain, std::uint64_t wanted) { return chain.key < wanted; });
-    return found == chains_.end() || found->key != key ? nullptr : &*found;
+    const auto id = table == tables::kNat ? ChainId::of(name) : std::nullopt;
+    if (!id) return nullptr;
+    const auto found = std::lower_bound(chains_.begin(), chains_.end(), *id,
+                                        [](const auto& chain, const ChainId& wanted) { return chain.id < wanted; });
+    return found == chains_.end() || found->id != *id ? nullptr : &*found;
 }
 
 std::pair<std::vector<Comparison::ExpectedRule>::const_iterator, std::vector<Comparison::ExpectedRule>::const_iterator>
 Comparison::find_rules(Place place, std::string_view rule) const {
-    const ExpectedRule wanted{rule_key(place, rule), 0, false};
+    const ExpectedRule wanted{rule_key(place, rule), 0, Part::kNat, false};
     return std::equal_range(rules_.begin(), rules_.end(), wanted,
                             [](const auto& a, const auto& b) { return a.key < b.key; });
 }
@@ -304,47 +311,56 @@ void Comparison::sort_out_stale() {
     }
 }
 
-void Comparison::differ(std::string text) {
+// Only the first few are put into words: at a start there are a hundred thousand.
+template <typename Describe>
+void Comparison::differ(const Describe& describe) {
     ++differences_;
-    if (examples_.size() < kMostExamples) examples_.push_back(std::move(text));
+    if (examples_.size() < kMostExamples) examples_.push_back(describe());
 }
 
 void Comparison::add_up() {
     for (std::size_t i = 0; i < kNeededChains.size(); ++i)
         if (!present_[i])
-            differ(fmt::format("chain {} of table {} is missing", kNeededChains[i].chain, kNeededChains[i].table));
+            differ([&] {
+                return fmt::format("chain {} of table {} is missing", kNeededChains[i].chain, kNeededChains[i].table);
+            });
     for (const auto& fixed : fixed_)
         if (fixed.state == State::kDifferent)
-            differ(fmt::format("chain {} of table {} has other rules", fixed.chain.name, fixed.chain.table));
+            differ([&] {
+                return fmt::format("chain {} of table {} has other rules", fixed.chain.name, fixed.chain.table);
+            });
     for (const auto& state : jumps_)
         if (!state.found)
-            differ(fmt::format("table {} lacks the rule {}{}", state.jump.table, state.jump.chain, state.jump.rule));
+            differ([&] {
+                return fmt::format("table {} lacks the rule {}{}", state.jump.table, state.jump.chain, state.jump.rule);
+            });
     const bool tail_complete = std::all_of(tail_.begin(), tail_.end(), [](const auto& tail) { return tail.found; });
-    if (!tail_complete) differ(fmt::format("chain {} of table nat does not lead to node ports", chains::kServices));
+    if (!tail_complete)
+        differ([] { return fmt::format("chain {} of table nat does not lead to node ports", chains::kServices); });
     if (tail_is_misplaced_)
-        differ(fmt::format("chain {} of table nat has rules behind its last ones", chains::kServices));
+        differ([] { return fmt::format("chain {} of table nat has rules behind its last ones", chains::kServices); });
     for (const auto& rule : foreign_)
-        differ(fmt::format("chain {} of table {} has a rule too many:{}", chain_of(rule.place), table_of(rule.place),
-                           rule.rule));
-    for (const auto& [name, stale] : stale_) differ(fmt::format("chain {} of table nat is nobody's", name));
-    // Of these only fingerprints are known; a unit is rendered where an example is wanted.
-    const auto describe = [&](std::uint32_t unit, const auto& is_it) -> std::string {
-        if (examples_.size() >= kMostExamples) return {};
-        const Rules rules = rules_of_(unit, comments_);
-        for (const auto& chain : rules.chains)
-            if (is_it(chain_key(chain.table, chain.name))) return fmt::format("chain {}", chain.name);
-        for (const auto& one : rules.dispatch)
-            if (is_it(rule_key(one.place, one.rule))) return fmt::format("rule {}{}", chain_of(one.place), one.rule);
-        return {};
-    };
-    for (const auto& chain : chains_) {
-        if (chain.state != State::kMissing && chain.state != State::kDifferent) continue;
-        const auto what = describe(chain.unit, [&](std::uint64_t key) { return key == chain.key; });
-        differ(what + (chain.state == State::kMissing ? " of table nat is missing" : " of table nat has other rules"));
-    }
+        differ([&] {
+            return fmt::format("chain {} of table {} has a rule too many:{}", chain_of(rule.place),
+                               table_of(rule.place), rule.rule);
+        });
+    for (const auto& stale : stale_)
+        differ([&] { return fmt::format("chain {} of table nat is nobody's", stale.first); });
+    for (const auto& chain : chains_)
+        if (chain.state == State::kMissing || chain.state == State::kDifferent)
+            differ([&] {
+                return fmt::format("chain {} of table nat {}", chain.id.name(),
+                                   chain.state == State::kMissing ? "is missing" : "has other rules");
+            });
     for (const auto& rule : rules_)
-        if (!rule.found)
-            differ(describe(rule.unit, [&](std::uint64_t key) { return key == rule.key; }) + " is missing");
+        if (!rule.found) differ([&] { return fmt::format("rule {} is missing", rule_text(rule)); });
+}
+
+// Only fingerprints are known: its unit is rendered once more.
+std::string Comparison::rule_text(const ExpectedRule& rule) const {
+    for (const auto& one : rules_of_(rule.unit, comments_).dispatch)
+        if (rule_key(one.place, one.rule) == rule.key) return fmt::format("{}{}", chain_of(one.place), one.rule);
+    return {};
 }
 
 }  // namespace ghostip::dataplane::iptables

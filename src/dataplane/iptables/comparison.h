@@ -16,11 +16,18 @@
 #include <vector>
 
 #include "base/result.h"
+#include "dataplane/iptables/chain_id.h"
 #include "dataplane/iptables/edit.h"
 #include "dataplane/iptables/render_fixed.h"
 #include "kernel/iptables/iptables.h"
 
 namespace ghostip::dataplane::iptables {
+
+// A unit that lacks something, with what its edit will be.
+struct Lacking {
+    std::size_t unit;
+    EditCounts counts;
+};
 
 // Service ports that are not compared: whatever the kernel has of them stays, and is collected.
 struct Kept {
@@ -31,11 +38,13 @@ using KeptUnits = std::map<std::size_t, Kept>;
 
 class Comparison {
   public:
-    // The rules of a unit (a service port); they may not change while this lives. `comments` as in Context.
+    // The rules of a unit (a service port), whose chains are all in nat; they may not change while this lives.
+    // `comments` as in Context.
     using RulesOf = std::function<Rules(std::size_t unit, bool comments)>;
 
-    // `kept`: units by number, with their names and hashes.
-    Comparison(const Context& context, std::size_t units, RulesOf rules_of,
+    // `endpoints`: about how many there are, so that memory is asked for once. `kept`: units by number, with their
+    // names and hashes.
+    Comparison(const Context& context, std::size_t units, std::size_t endpoints, RulesOf rules_of,
                const std::map<std::size_t, plan::ServicePortName>& kept);
 
     [[nodiscard]] Result<void> look(kernel::iptables::Iptables& iptables);
@@ -47,10 +56,12 @@ class Comparison {
     [[nodiscard]] KeptUnits& kept() { return kept_; }
 
     // What is to be written, in this order. Empty: nothing.
-    [[nodiscard]] std::string frame_text() const;             // the node's own chains and jumps
-    [[nodiscard]] RuleCounts frame_rules() const;             // in it, without jumps
-    [[nodiscard]] std::vector<std::size_t> lacking() const;   // units that lack something
-    [[nodiscard]] Edit edit_of(std::size_t unit) const;       // what a unit lacks
+    [[nodiscard]] std::string frame_text() const;        // the node's own chains and jumps
+    [[nodiscard]] RuleCounts frame_rules() const;        // in it, without jumps
+    [[nodiscard]] std::vector<Lacking> lacking() const;  // by unit
+    [[nodiscard]] Edit edit_of(std::size_t unit) const;  // what a unit lacks
+    // The chains that edits declare, one a call, from the last name to the first; its unit, and the name.
+    [[nodiscard]] ChainSource chains_of_edits() const;
     [[nodiscard]] std::vector<Edit> removals() const;         // rules and chains that nobody expects, each on its own
     [[nodiscard]] std::string place_text(Place place) const;  // a shared chain written anew as a whole
     // Shared chains that hold rules which nobody expects.
@@ -59,14 +70,16 @@ class Comparison {
   private:
     enum class State : std::uint8_t { kMissing, kDifferent, kCommented, kSame };
     struct ExpectedChain {
-        std::uint64_t key;
         std::uint64_t body;
+        ChainId id;
         std::uint32_t unit;
+        std::uint32_t rules;  // their number
         State state;
     };
     struct ExpectedRule {
         std::uint64_t key;
         std::uint32_t unit;
+        Part part;  // in which it is written
         bool found;
     };
     struct ForeignRule {
@@ -100,7 +113,9 @@ class Comparison {
     void note_targets(std::string_view line);
     void sort_out_stale();
     void add_up();
-    void differ(std::string text);
+    template <typename Describe>
+    void differ(const Describe& describe);
+    [[nodiscard]] std::string rule_text(const ExpectedRule& rule) const;
     [[nodiscard]] bool tail_is_right() const;
     [[nodiscard]] std::string canonical_body(const std::string& body) const;
     [[nodiscard]] const Rules& plain_rules(std::size_t unit);
@@ -108,13 +123,14 @@ class Comparison {
     [[nodiscard]] const ExpectedChain* find_chain(std::string_view table, std::string_view name) const;
     [[nodiscard]] std::pair<std::vector<ExpectedRule>::const_iterator, std::vector<ExpectedRule>::const_iterator>
     find_rules(Place place, std::string_view rule) const;
+    [[nodiscard]] bool lacks_rule(std::size_t unit, const Dispatch& rule) const;
 
     const net::Family family_;
     const bool comments_;
     const std::size_t units_;
     const RulesOf rules_of_;
-    std::vector<ExpectedChain> chains_;  // sorted by key
-    std::vector<ExpectedRule> rules_;    // likewise
+    std::vector<ExpectedChain> chains_;  // sorted by name
+    std::vector<ExpectedRule> rules_;    // sorted by key
     std::vector<FixedChain> fixed_;
     struct TailRule {
         std::string rule;

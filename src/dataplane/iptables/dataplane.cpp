@@ -199,16 +199,19 @@ Result<Outcome> IptablesDataplane::apply(const plan::Delta& delta) {
     std::optional<std::string> fixed_refused;
     Writer writer(*host_.iptables, limits_, Mismatch::kError, outcome, written_);
     // The node's own rules are unit 0.
-    RETURN_IF_ERROR(writer.write(
-        units.size() + 1,
-        [&](std::size_t unit) {
-            if (unit == 0) return delta.node_rules ? fixed_edit(before, after) : Edit{};
-            return edit_of(units[unit - 1], before, after);
-        },
-        [&](std::size_t unit, const Refusal* refusal) {
-            if (unit != 0) return conclude(units[unit - 1], before, after, refusal, outcome);
-            if (refusal != nullptr) fixed_refused = refusal->reason;
-        }));
+    RETURN_IF_ERROR(writer.write({
+        .units = units.size() + 1,
+        .edit_of =
+            [&](std::size_t unit) {
+                if (unit == 0) return delta.node_rules ? fixed_edit(before, after) : Edit{};
+                return edit_of(units[unit - 1], before, after);
+            },
+        .done =
+            [&](std::size_t unit, const Refusal* refusal) {
+                if (unit != 0) return conclude(units[unit - 1], before, after, refusal, outcome);
+                if (refusal != nullptr) fixed_refused = refusal->reason;
+            },
+    }));
     if (fixed_refused) return fail("iptables refuses the node's own rules: {}", *fixed_refused);
     if (delta.node_rules) {
         state_->rules.nat += fixed_rules(after, tables::kNat) - fixed_rules(before, tables::kNat);

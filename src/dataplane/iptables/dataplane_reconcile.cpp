@@ -1,4 +1,5 @@
 // The part of the dataplane that looks at what the kernel holds.
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -50,7 +51,8 @@ Result<Outcome> IptablesDataplane::reconcile(const plan::Plan& plan) {
 
 Result<void> IptablesDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
     const auto service_ports = service_ports_of(plan);
-    const Context context = context_for(plan.node, family_, abilities_, known_endpoints(plan));
+    const auto endpoints = known_endpoints(plan);
+    const Context context = context_for(plan.node, family_, abilities_, endpoints);
     const auto rules_of = [&](std::size_t unit, bool comments) {
         Context own = context;
         own.endpoint_comments = comments;
@@ -60,7 +62,7 @@ Result<void> IptablesDataplane::settle(const plan::Plan& plan, Outcome& outcome)
     for (int look = 1; look <= kMostLooks; ++look) {
         std::map<std::size_t, plan::ServicePortName> kept;
         for (const auto& [unit, reason] : refusals) kept[unit] = service_ports[unit].plan->name;
-        Comparison comparison(context, service_ports.size(), rules_of, kept);
+        Comparison comparison(context, service_ports.size(), endpoints, rules_of, kept);
         RETURN_IF_ERROR(comparison.look(*host_.iptables));
         // What another process left is no difference from what this one wrote.
         if (look == 1 && state_) {
@@ -96,11 +98,26 @@ Result<void> IptablesDataplane::write_missing(const Comparison& comparison, Mism
     }
     Writer writer(*host_.iptables, limits_, mismatch, outcome, written_);
     const auto lacking = comparison.lacking();
-    return writer.write(
-        lacking.size(), [&](std::size_t item) { return comparison.edit_of(lacking[item]); },
-        [&](std::size_t item, const Refusal* refusal) {
-            if (refusal != nullptr) refusals[lacking[item]] = refusal->reason;
-        });
+    const auto number_of = [&](std::size_t unit) {
+        const auto found = std::lower_bound(lacking.begin(), lacking.end(), unit,
+                                            [](const Lacking& one, std::size_t wanted) { return one.unit < wanted; });
+        return static_cast<std::size_t>(found - lacking.begin());
+    };
+    const auto chains = [&]() -> ChainSource {
+        return [&number_of, next = comparison.chains_of_edits()] {
+            auto chain = next();
+            if (chain) chain->unit = number_of(chain->unit);
+            return chain;
+        };
+    };
+    return writer.write({.units = lacking.size(),
+                         .edit_of = [&](std::size_t number) { return comparison.edit_of(lacking[number].unit); },
+                         .counts_of = [&](std::size_t number) { return lacking[number].counts; },
+                         .chains = chains,
+                         .done =
+                             [&](std::size_t number, const Refusal* refusal) {
+                                 if (refusal != nullptr) refusals[lacking[number].unit] = refusal->reason;
+                             }});
 }
 
 // Last, when what should be there answers.
@@ -108,18 +125,21 @@ Result<void> IptablesDataplane::remove_foreign(const Comparison& comparison, Mis
     const auto removals = comparison.removals();
     bool rules_stay = false;
     Writer writer(*host_.iptables, limits_, mismatch, outcome, written_);
-    RETURN_IF_ERROR(writer.write(
-        removals.size(), [&](std::size_t unit) { return removals[unit]; },
-        [&](std::size_t unit, const Refusal* refusal) {
-            if (refusal == nullptr) return;
-            const Edit& edit = removals[unit];
-            if (edit.in(Part::kNat).starts_with(':')) {
-                const auto name = edit.in(Part::kNat).substr(1, edit.in(Part::kNat).find(' ') - 1);
-                outcome.set_aside.push_back({fmt::format("removal of chain {}", name), refusal->reason});
-            } else {
-                rules_stay = true;
-            }
-        }));
+    RETURN_IF_ERROR(writer.write({
+        .units = removals.size(),
+        .edit_of = [&](std::size_t unit) { return removals[unit]; },
+        .done =
+            [&](std::size_t unit, const Refusal* refusal) {
+                if (refusal == nullptr) return;
+                const Edit& edit = removals[unit];
+                if (edit.in(Part::kNat).starts_with(':')) {
+                    const auto name = edit.in(Part::kNat).substr(1, edit.in(Part::kNat).find(' ') - 1);
+                    outcome.set_aside.push_back({fmt::format("removal of chain {}", name), refusal->reason});
+                } else {
+                    rules_stay = true;
+                }
+            },
+    }));
     if (!rules_stay) return {};
     // A rule that cannot be named cannot be deleted either: only its chain can be written anew.
     for (const auto place : comparison.littered()) {
@@ -159,7 +179,8 @@ std::function<Result<Dataplane::Sight>()> IptablesDataplane::look(const plan::Pl
     return [iptables, plan, family = family_, abilities = abilities_,
             aside = state_ ? state_->aside : Asides()]() -> Result<Sight> {
         const auto service_ports = service_ports_of(plan);
-        const Context context = context_for(plan.node, family, abilities, known_endpoints(plan));
+        const auto endpoints = known_endpoints(plan);
+        const Context context = context_for(plan.node, family, abilities, endpoints);
         const auto rules_of = [&](std::size_t unit, bool comments) {
             const auto& [service_port, health_port] = service_ports[unit];
             if (const auto found = aside.find(service_port->name); found != aside.end()) return found->second.landed;
@@ -167,7 +188,7 @@ std::function<Result<Dataplane::Sight>()> IptablesDataplane::look(const plan::Pl
             own.endpoint_comments = comments;
             return render_service_port(*service_port, health_port, own);
         };
-        Comparison comparison(context, service_ports.size(), rules_of, {});
+        Comparison comparison(context, service_ports.size(), endpoints, rules_of, {});
         RETURN_IF_ERROR(comparison.look(*iptables));
         return Sight(std::make_shared<const Seen>(Seen{comparison.differences()}));
     };

@@ -128,7 +128,9 @@ TEST(IptablesDataplane, WritesWhatChanged) {
         };
         const plan::ServicePortName name{{"ns", "s7"}, "p", Protocol::kTcp};
         const std::string h = hash_of(name);
-        const auto sep = [&](const char* address) { return endpoint_chain(name, {ip(address), 8080, false}); };
+        const auto sep = [&](const char* address) {
+            return endpoint_chains(name, {{ip(address), 8080, false}}).front();
+        };
         const std::string match = " -d 172.30.0.8/32 -p tcp -m comment --comment \"ns/s7:p ";
 
         EXPECT_EQ(write({put(numbered(7))}),

@@ -5,8 +5,6 @@
 namespace ghostip::dataplane::iptables {
 namespace {
 
-void declare(std::string& text, std::string_view chain) { text.append(":").append(chain).append(" - [0:0]\n"); }
-
 bool holds(const std::vector<Dispatch>& list, const Dispatch& rule) {
     return std::find(list.begin(), list.end(), rule) != list.end();
 }
@@ -19,20 +17,16 @@ bool Edit::empty() const {
     return std::all_of(parts.begin(), parts.end(), [](const auto& part) { return part.empty(); });
 }
 
-std::size_t Edit::lines() const {
-    std::size_t count = 0;
-    for (const auto& part : parts) count += static_cast<std::size_t>(std::count(part.begin(), part.end(), '\n'));
-    return count;
-}
-
 Edit& Edit::operator+=(const Edit& other) {
     for (std::size_t i = 0; i < kParts; ++i) parts[i] += other.parts[i];
     return *this;
 }
 
+void declare_chain(std::string& text, std::string_view chain) { text.append(":").append(chain).append(" - [0:0]\n"); }
+
 void write_chain(Edit& edit, const Chain& chain) {
     std::string& text = edit.in(chain.table == tables::kNat ? Part::kNat : Part::kFilterIn);
-    declare(text, chain.name);
+    declare_chain(text, chain.name);
     text += chain.rules;
 }
 
@@ -58,7 +52,7 @@ void append_rule(Edit& edit, Part part, std::string_view chain, std::string_view
 
 void remove_chain(Edit& edit, std::string_view table, std::string_view chain) {
     std::string& text = edit.in(table == tables::kNat ? Part::kNat : Part::kFilterOut);
-    declare(text, chain);  // the kernel only lets go of empty ones
+    declare_chain(text, chain);  // the kernel only lets go of empty ones
     text.append("-X ").append(chain).append("\n");
 }
 
@@ -78,7 +72,7 @@ Edit edit_between(const Rules& before, const Rules& after) {
     std::string removed;
     for (const auto& chain : before.chains) {
         if (chain.table != tables::kNat || after.find(chain.table, chain.name) != nullptr) continue;
-        declare(nat, chain.name);
+        declare_chain(nat, chain.name);
         removed.append("-X ").append(chain.name).append("\n");
     }
     nat += removed;
@@ -88,11 +82,24 @@ Edit edit_between(const Rules& before, const Rules& after) {
 LineCounts count_lines(std::string_view text) {
     LineCounts counts;
     while (!text.empty()) {
+        ++counts.lines;
         if (text.starts_with("-A ") || text.starts_with("-I ")) ++counts.brought;
         if (text.starts_with("-D ")) ++counts.taken;
         const auto end = text.find('\n');
         text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
     }
+    return counts;
+}
+
+std::size_t EditCounts::lines() const {
+    std::size_t count = 0;
+    for (const auto& part : parts) count += part.lines;
+    return count;
+}
+
+EditCounts count_edit(const Edit& edit) {
+    EditCounts counts;
+    for (std::size_t i = 0; i < kParts; ++i) counts.parts[i] = count_lines(edit.parts[i]);
     return counts;
 }
 

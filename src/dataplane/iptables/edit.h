@@ -6,6 +6,10 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -23,7 +27,6 @@ struct Edit {
     [[nodiscard]] std::string& in(Part part) { return parts[static_cast<std::size_t>(part)]; }
     [[nodiscard]] const std::string& in(Part part) const { return parts[static_cast<std::size_t>(part)]; }
     [[nodiscard]] bool empty() const;
-    [[nodiscard]] std::size_t lines() const;
     Edit& operator+=(const Edit& other);
 };
 
@@ -37,11 +40,35 @@ void delete_rule(Edit& edit, Place place, std::string_view rule);               
 void append_rule(Edit& edit, Part part, std::string_view chain, std::string_view rule);  // at the end
 void remove_chain(Edit& edit, std::string_view table, std::string_view chain);  // that nobody jumps to any more
 
-// Rules that a text brings and takes one by one; those of a chain that is written anew count as brought.
+void declare_chain(std::string& text, std::string_view chain);  // makes or empties it
+
+// A chain of nat that the edit of a unit declares.
+struct DeclaredChain {
+    std::size_t unit;
+    std::string name;
+};
+// Gives them one by one; absent: that was the last.
+using ChainSource = std::function<std::optional<DeclaredChain>()>;
+
+// What a text has, and the rules that it brings and takes one by one; those of a chain that is written anew count as
+// brought.
 struct LineCounts {
-    std::uint64_t brought = 0;
-    std::uint64_t taken = 0;
+    std::uint32_t lines = 0;
+    std::uint32_t brought = 0;
+    std::uint32_t taken = 0;
+
+    friend bool operator==(const LineCounts&, const LineCounts&) = default;
 };
 [[nodiscard]] LineCounts count_lines(std::string_view text);
+
+struct EditCounts {
+    std::array<LineCounts, kParts> parts;
+
+    [[nodiscard]] LineCounts& in(Part part) { return parts[static_cast<std::size_t>(part)]; }
+    [[nodiscard]] const LineCounts& in(Part part) const { return parts[static_cast<std::size_t>(part)]; }
+    [[nodiscard]] std::size_t lines() const;
+    friend bool operator==(const EditCounts&, const EditCounts&) = default;
+};
+[[nodiscard]] EditCounts count_edit(const Edit& edit);
 
 }  // namespace ghostip::dataplane::iptables

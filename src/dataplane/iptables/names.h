@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "plan/endpoints.h"
 #include "plan/service_port.h"
@@ -51,7 +52,8 @@ inline constexpr std::array<std::string_view, 5> kChainPrefixes{"KUBE-FW-", "KUB
 [[nodiscard]] std::string hash_of(const plan::ServicePortName& name);
 // `hash` is hash_of() its service port.
 [[nodiscard]] std::string chain_name(ChainKind kind, std::string_view hash);
-[[nodiscard]] std::string endpoint_chain(const plan::ServicePortName& name, const plan::Endpoint& endpoint);
+// Of all endpoints of a pool, in its order.
+[[nodiscard]] std::vector<std::string> endpoint_chains(const plan::ServicePortName& name, const plan::Pool& pool);
 
 // Is it a chain of some service port, by its name? They are in nat only.
 [[nodiscard]] bool is_service_chain(std::string_view chain);

@@ -30,8 +30,9 @@ TEST(Names, OfChains) {
     EXPECT_EQ(chain_name(ChainKind::kLocal, "X"), "KUBE-SVL-X");
     EXPECT_EQ(chain_name(ChainKind::kExternal, "X"), "KUBE-EXT-X");
     EXPECT_EQ(chain_name(ChainKind::kFirewall, "X"), "KUBE-FW-X");
-    EXPECT_EQ(endpoint_chain(web, {ip("10.1.0.5"), 8080, false}), "KUBE-SEP-UZBLB3XX2HRLVOJ5");
-    EXPECT_EQ(endpoint_chain(web, {ip("fd00:1::5"), 8080, true}), "KUBE-SEP-PKCKJTBTVV2QNIXP");
+    EXPECT_EQ(endpoint_chains(web, {{ip("10.1.0.5"), 8080, false}, {ip("fd00:1::5"), 8080, true}}),
+              (std::vector<std::string>{"KUBE-SEP-UZBLB3XX2HRLVOJ5", "KUBE-SEP-PKCKJTBTVV2QNIXP"}));
+    EXPECT_EQ(endpoint_chains(web, {}), std::vector<std::string>{});
 }
 
 TEST(Names, WhoseChainsTheyAre) {

@@ -12,6 +12,9 @@ using plan::DestinationKind;
 using plan::PoolScope;
 using plan::SourceClass;
 
+// Of one rule: text that grows step by step is copied at each step.
+constexpr std::size_t kUsualLength = 128;
+
 bool sticks(const Subject& subject) { return subject.plan.affinity_seconds != 0 && subject.context.abilities.affinity; }
 
 void comment_endpoint(const Subject& subject, const plan::Endpoint& endpoint, RuleText& rule) {
@@ -46,10 +49,9 @@ void render_pools(const Subject& subject, Rules& rules) {
         const auto& pool = subject.plan.pool(scope);
         if (pool.empty()) continue;
         Chain chain{tables::kNat, subject.pool_chain(scope), {}};
+        chain.rules.reserve((pool.size() + 1) * kUsualLength);
         masquerade_cluster_ip(subject, scope, chain);
-        std::vector<std::string> targets;
-        targets.reserve(pool.size());
-        for (const auto& endpoint : pool) targets.push_back(endpoint_chain(subject.plan.name, endpoint));
+        const auto targets = subject.endpoint_chains_of(pool);
         if (sticks(subject))
             for (std::size_t i = 0; i < pool.size(); ++i) {
                 auto rule = subject.append(chain);
@@ -67,9 +69,12 @@ void render_pools(const Subject& subject, Rules& rules) {
 }
 
 void render_endpoints(const Subject& subject, Rules& rules) {
+    rules.chains.reserve(subject.endpoints.size() + 1);
     const auto protocol = subject.plan.name.protocol;
-    for (const auto& endpoint : plan::reachable(subject.plan.cluster, subject.plan.local)) {
-        Chain chain{tables::kNat, endpoint_chain(subject.plan.name, endpoint), {}};
+    for (std::size_t i = 0; i < subject.endpoints.size(); ++i) {
+        const auto& endpoint = subject.endpoints[i];
+        Chain chain{tables::kNat, subject.endpoint_chains[i], {}};
+        chain.rules.reserve(2 * kUsualLength);
         // An endpoint that dials itself would get the answer past this node.
         auto hairpin = subject.append(chain);
         hairpin.source(net::Prefix::host(endpoint.address));

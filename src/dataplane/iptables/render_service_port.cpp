@@ -7,8 +7,22 @@ namespace ghostip::dataplane::iptables {
 using kernel::iptables::RuleText;
 using kernel::iptables::Sense;
 
+std::vector<std::string_view> Subject::endpoint_chains_of(const plan::Pool& pool) const {
+    std::vector<std::string_view> chains;
+    chains.reserve(pool.size());
+    for (std::size_t i = 0; i < pool.size(); ++i) {
+        // Most often there is one pool, and this is it.
+        const auto guess = endpoints.begin() + static_cast<std::ptrdiff_t>(i);
+        const auto found = *guess == pool[i] ? guess : std::find(endpoints.begin(), endpoints.end(), pool[i]);
+        chains.emplace_back(endpoint_chains[static_cast<std::size_t>(found - endpoints.begin())]);
+    }
+    return chains;
+}
+
 Rules render_service_port(const plan::ServicePortPlan& plan, std::uint16_t health_check_port, const Context& context) {
-    const Subject subject{plan, context, health_check_port, plan.name.text(), hash_of(plan.name)};
+    Subject subject{plan, context, health_check_port, plan.name.text(), hash_of(plan.name), {}, {}};
+    subject.endpoints = plan::reachable(plan.cluster, plan.local);
+    subject.endpoint_chains = endpoint_chains(plan.name, subject.endpoints);
     Rules rules;
     // Chains before those that lead to them.
     render_endpoints(subject, rules);

@@ -17,11 +17,15 @@ struct Subject {
     std::uint16_t health_check_port;  // of its Service; 0: none
     std::string name;                 // "shop/web:http", for comments
     std::string hash;
+    plan::Pool endpoints;                      // all that some traffic can reach
+    std::vector<std::string> endpoint_chains;  // theirs, in this order
 
     [[nodiscard]] std::string chain(ChainKind kind) const { return chain_name(kind, hash); }
     [[nodiscard]] std::string pool_chain(plan::PoolScope scope) const {
         return chain(scope == plan::PoolScope::kCluster ? ChainKind::kCluster : ChainKind::kLocal);
     }
+    // `pool` is one of the plan's.
+    [[nodiscard]] std::vector<std::string_view> endpoint_chains_of(const plan::Pool& pool) const;
     [[nodiscard]] kernel::iptables::RuleText rule(std::string& out) const {
         return {out, context.form, context.family};
     }

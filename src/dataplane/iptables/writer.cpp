@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <iterator>
+#include <memory>
 #include <thread>
 #include <utility>
 
@@ -32,8 +33,16 @@ bool is_mismatch(const Refusal& refusal) {
                        [&](std::string_view words) { return refusal.reason.find(words) != std::string::npos; });
 }
 
-std::size_t lines_in(std::string_view text) {
-    return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+// Without the lines that declare chains.
+std::string only_rules(const std::string& text) {
+    std::string rules;
+    rules.reserve(text.size());
+    for (std::size_t at = 0; at < text.size();) {
+        const auto end = std::min(text.find('\n', at), text.size() - 1) + 1;
+        if (text[at] != ':') rules.append(text, at, end - at);
+        at = end;
+    }
+    return rules;
 }
 
 }  // namespace
@@ -63,25 +72,32 @@ Result<Refused> restore_patiently(Iptables& iptables, const Limits& limits, std:
 // The text of some items, a section at a time. Notes which line is whose.
 class Writer::Text {
   public:
-    Text(const Items& items, Part from, const EditOf& edit_of, std::vector<Mark>& marks)
-        : items_(items), edit_of_(edit_of), marks_(marks), part_(index_of(from)) {
+    Text(const Items& items, Part from, const Work& work, Variant variant, std::vector<Mark>& marks)
+        : items_(items),
+          work_(work),
+          marks_(marks),
+          chains_first_(variant == Variant::kLegacy && work.chains),
+          part_(index_of(from)) {
         marks_.clear();
     }
 
     std::string_view next() {
         while (part_ < kParts) {
-            const bool used =
-                std::any_of(items_.begin(), items_.end(), [&](const Item& item) { return item.lines[part_] != 0; });
-            if (!used) {
+            if (!begun_ && !is_used()) {
                 ++part_;
                 continue;
             }
-            if (!std::exchange(begun_, true)) return give(fmt::format("*{}\n", table_of(part())), std::nullopt);
-            while (at_ < items_.size() && items_[at_].lines[part_] == 0) ++at_;
-            if (at_ < items_.size()) {
+            if (!std::exchange(begun_, true)) {
+                if (chains_first_ && part() == Part::kNat) chains_ = work_.chains();
+                return give(fmt::format("*{}\n", table_of(part())), std::nullopt);
+            }
+            if (chains_) {
+                if (auto text = some_chains(); !text.empty()) return give(std::move(text), std::nullopt);
+                chains_ = nullptr;
+            }
+            while (at_ < items_.size()) {
                 const auto item = at_++;
-                const auto& kept = items_[item].edit;
-                return give(kept ? kept->parts[part_] : edit_of_(items_[item].unit).parts[part_], item);
+                if (auto text = text_of(items_[item]); !text.empty()) return give(std::move(text), item);
             }
             auto end = give("COMMIT\n", std::nullopt);
             at_ = 0;
@@ -93,46 +109,80 @@ class Writer::Text {
     }
 
   private:
+    static constexpr std::size_t kEnough = 16384;
+
     [[nodiscard]] Part part() const { return static_cast<Part>(part_); }
+    [[nodiscard]] bool is_used() const {
+        return std::any_of(items_.begin(), items_.end(),
+                           [&](const Item& item) { return item.counts.in(part()).lines != 0; });
+    }
+    [[nodiscard]] std::string text_of(const Item& item) const {
+        if (item.counts.in(part()).lines == 0) return {};
+        std::string text;
+        if (item.edit)
+            text = item.edit->in(part());
+        else
+            text = std::move(work_.edit_of(item.unit).in(part()));
+        return chains_first_ && part() == Part::kNat ? only_rules(text) : text;
+    }
+    // Of these items, which are in the order of their units.
+    [[nodiscard]] std::string some_chains() {
+        std::string text;
+        while (text.size() < kEnough) {
+            const auto chain = chains_();
+            if (!chain) break;
+            const auto item = std::lower_bound(items_.begin(), items_.end(), chain->unit,
+                                               [](const Item& one, std::size_t unit) { return one.unit < unit; });
+            if (item != items_.end() && item->unit == chain->unit) declare_chain(text, chain->name);
+        }
+        return text;
+    }
     std::string_view give(std::string text, std::optional<std::size_t> item) {
         marks_.push_back({line_, part(), item});
-        line_ += lines_in(text);
+        line_ += static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
         text_ = std::move(text);
         return text_;
     }
 
     const Items& items_;
-    const EditOf& edit_of_;
+    const Work& work_;
     std::vector<Mark>& marks_;
+    const bool chains_first_;
     std::size_t part_;
+    ChainSource chains_;  // those that are still to be declared
     std::size_t at_ = 0;
     bool begun_ = false;
     std::size_t line_ = 1;
     std::string text_;
 };
 
-Result<void> Writer::write(std::size_t count, const EditOf& edit_of, const Done& done) {
-    edit_of_ = &edit_of;
-    done_ = &done;
+Result<void> Writer::write(const Work& work) {
+    work_ = &work;
     const bool in_pieces = iptables_.variant() == Variant::kNft;
     Items items;
+    if (!in_pieces) items.reserve(work.units);
     std::size_t lines = 0;
-    for (std::size_t unit = 0; unit < count; ++unit) {
-        Edit edit = edit_of(unit);
-        if (edit.empty()) {
-            done(unit, nullptr);
+    for (std::size_t unit = 0; unit < work.units; ++unit) {
+        Item item{unit, {}, nullptr};
+        if (work.counts_of) {
+            item.counts = work.counts_of(unit);
+        } else {
+            auto edit = std::make_unique<const Edit>(work.edit_of(unit));
+            item.counts = count_edit(*edit);
+            // One text with everything would be kept twice: here and by the program.
+            if (in_pieces || lines + item.counts.lines() <= limits_.lines_at_once) item.edit = std::move(edit);
+        }
+        const std::size_t own = item.counts.lines();
+        if (own == 0) {
+            work.done(unit, nullptr);
             continue;
         }
-        const std::size_t own = edit.lines();
         if (in_pieces && !items.empty() && lines + own > limits_.lines_at_once) {
             RETURN_IF_ERROR(write_items(std::exchange(items, {}), Part::kFilterIn));
             lines = 0;
         }
         lines += own;
-        auto& item = items.emplace_back(Item{unit, {}, std::nullopt});
-        for (std::size_t part = 0; part < kParts; ++part) item.lines[part] = lines_in(edit.parts[part]);
-        // One text with everything would be kept twice: here and by the program.
-        if (in_pieces || lines <= limits_.lines_at_once) item.edit = std::move(edit);
+        items.push_back(std::move(item));
     }
     return write_items(std::move(items), Part::kFilterIn);
 }
@@ -140,13 +190,11 @@ Result<void> Writer::write(std::size_t count, const EditOf& edit_of, const Done&
 void Writer::landed(const Items& items, Part from, Part end) {
     for (const auto& item : items)
         for (std::size_t part = index_of(from); part < index_of(end); ++part) {
-            if (item.lines[part] == 0) continue;
-            const LineCounts counts =
-                count_lines(item.edit ? item.edit->parts[part] : (*edit_of_)(item.unit).parts[part]);
+            const auto& counts = item.counts.parts[part];
             outcome_.elements_added += counts.brought;
             outcome_.elements_deleted += counts.taken;
             (static_cast<Part>(part) == Part::kNat ? written_.nat : written_.filter) +=
-                static_cast<std::int64_t>(counts.brought) - static_cast<std::int64_t>(counts.taken);
+                std::int64_t{counts.brought} - std::int64_t{counts.taken};
         }
 }
 
@@ -155,22 +203,23 @@ Result<void> Writer::write_items(Items items, Part from) {
     constexpr auto kEnd = static_cast<Part>(kParts);
     while (true) {
         const bool anything = std::any_of(items.begin(), items.end(), [&](const Item& item) {
-            return std::any_of(item.lines.begin() + static_cast<std::ptrdiff_t>(index_of(from)), item.lines.end(),
-                               [](std::size_t lines) { return lines != 0; });
+            const auto& parts = item.counts.parts;
+            return std::any_of(parts.begin() + static_cast<std::ptrdiff_t>(index_of(from)), parts.end(),
+                               [](const LineCounts& counts) { return counts.lines != 0; });
         });
         Refused refused;
         std::vector<Mark> marks;
         if (anything) {
             const auto start = std::chrono::steady_clock::now();
             ASSIGN_OR_RETURN(refused, restore_patiently(iptables_, limits_, [&] {
-                                 auto text = std::make_shared<Text>(items, from, *edit_of_, marks);
+                                 auto text = std::make_shared<Text>(items, from, *work_, iptables_.variant(), marks);
                                  return [text] { return text->next(); };
                              }));
             if (!refused) outcome_.committed(start);
         }
         if (!refused) {
             landed(items, from, kEnd);
-            for (const auto& item : items) (*done_)(item.unit, nullptr);
+            for (const auto& item : items) work_->done(item.unit, nullptr);
             return {};
         }
         const Error error{fmt::format("iptables refuses what should be written: {}", refused->reason), 0};
@@ -199,9 +248,9 @@ Result<void> Writer::write_items(Items items, Part from) {
 
 // Refusals that came for its sake go again: what it had before answers.
 Result<void> Writer::refuse(const Item& item, Part part, const Refusal& refusal) {
-    if (part == Part::kNat && item.lines[index_of(Part::kFilterIn)] != 0) {
+    if (part == Part::kNat && item.counts.in(Part::kFilterIn).lines != 0) {
         const std::string came =
-            item.edit ? item.edit->in(Part::kFilterIn) : (*edit_of_)(item.unit).in(Part::kFilterIn);
+            item.edit ? item.edit->in(Part::kFilterIn) : work_->edit_of(item.unit).in(Part::kFilterIn);
         std::string undo = "*filter\n";
         std::string_view left = came;
         while (!left.empty()) {
@@ -216,7 +265,7 @@ Result<void> Writer::refuse(const Item& item, Part part, const Refusal& refusal)
         written_.filter -= static_cast<std::int64_t>(counts.taken);
         outcome_.elements_deleted += counts.taken;
     }
-    (*done_)(item.unit, &refusal);
+    work_->done(item.unit, &refusal);
     return {};
 }
 

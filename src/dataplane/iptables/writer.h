@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -49,25 +50,33 @@ struct Written {
     std::int64_t filter = 0;
 };
 
+// Units 0 to `units` - 1, to be written in this order.
+struct Work {
+    std::size_t units;
+    std::function<Edit(std::size_t unit)> edit_of;  // may be asked more than once for the same
+    // What edit_of() brings, known without making it; then it is made while a program reads. Null: it is made first.
+    std::function<EditCounts(std::size_t unit)> counts_of = nullptr;
+    // Makes a source of all chains that the edits declare, in the order that suits iptables-legacy, which gets them in
+    // front of all rules. Null: they are declared where their rules are.
+    std::function<ChainSource()> chains = nullptr;
+    // Each unit is reported once. `refusal` is null: it is in the kernel.
+    std::function<void(std::size_t unit, const kernel::iptables::Refusal* refusal)> done;
+};
+
 class Writer {
   public:
-    using EditOf = std::function<Edit(std::size_t unit)>;
-    // Each unit is reported once. `refusal` is null: it is in the kernel.
-    using Done = std::function<void(std::size_t unit, const kernel::iptables::Refusal* refusal)>;
-
     // Counts into `outcome` and `written`.
     Writer(kernel::iptables::Iptables& iptables, const Limits& limits, Mismatch mismatch, Outcome& outcome,
            Written& written)
         : iptables_(iptables), limits_(limits), mismatch_(mismatch), outcome_(outcome), written_(written) {}
 
-    // Units 0 to `count` - 1, in this order. `edit_of` may be asked more than once for the same.
-    [[nodiscard]] Result<void> write(std::size_t count, const EditOf& edit_of, const Done& done);
+    [[nodiscard]] Result<void> write(const Work& work);
 
   private:
     struct Item {
         std::size_t unit;
-        std::array<std::size_t, kParts> lines;
-        std::optional<Edit> edit;  // absent: made again when it is needed, as it would be too much to keep
+        EditCounts counts;
+        std::unique_ptr<const Edit> edit;  // null: made when it is needed, as it would be too much to keep
     };
     using Items = std::vector<Item>;
     // Where a section of a text begins.
@@ -87,8 +96,7 @@ class Writer {
     const Mismatch mismatch_;
     Outcome& outcome_;
     Written& written_;
-    const EditOf* edit_of_ = nullptr;  // while write() runs
-    const Done* done_ = nullptr;
+    const Work* work_ = nullptr;  // while write() runs
     std::size_t tries_ = 0;
 };
 

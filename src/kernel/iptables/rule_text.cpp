@@ -167,11 +167,7 @@ RuleText& RuleText::xor_mark(std::uint32_t bits) { return change_mark("--xor-mar
 
 RuleText& RuleText::translate(const net::IpAddress& to, std::uint16_t port) {
     out_ += " -j DNAT --to-destination ";
-    if (!to.is_ipv4()) out_ += '[';
-    append_address(out_, to);
-    if (!to.is_ipv4()) out_ += ']';
-    out_ += ':';
-    append_decimal(out_, port);
+    append_host_port(out_, to, port);
     return *this;
 }
 

@@ -91,10 +91,13 @@ void append_hexadecimal(std::string& out, std::uint32_t value) {
 void append_address(std::string& out, const net::IpAddress& address) {
     const auto bytes = address.bytes();
     if (address.is_ipv4()) {
-        for (std::size_t at = 0; at < bytes.size(); ++at) {
-            if (at > 0) out += '.';
-            append_decimal(out, bytes[at]);
+        std::array<char, 16> text{};
+        char* end = text.data();
+        for (const auto byte : bytes) {
+            end = std::to_chars(end, text.data() + text.size(), static_cast<unsigned>(byte)).ptr;
+            *end++ = '.';
         }
+        out.append(text.data(), end - 1);
         return;
     }
     std::array<std::uint16_t, 8> groups{};
@@ -112,6 +115,14 @@ void append_prefix(std::string& out, const net::Prefix& prefix) {
     append_address(out, prefix.address);
     out += '/';
     append_decimal(out, static_cast<std::uint64_t>(prefix.length));
+}
+
+void append_host_port(std::string& out, const net::IpAddress& address, std::uint16_t port) {
+    if (!address.is_ipv4()) out += '[';
+    append_address(out, address);
+    if (!address.is_ipv4()) out += ']';
+    out += ':';
+    append_decimal(out, port);
 }
 
 void append_quoted(std::string& out, std::string_view text) {

@@ -16,6 +16,8 @@ void append_hexadecimal(std::string& out, std::uint32_t value);  // "0x4000"
 
 void append_address(std::string& out, const net::IpAddress& address);
 void append_prefix(std::string& out, const net::Prefix& prefix);  // always with its length
+// "10.0.0.1:80", "[fd00::1]:80"
+void append_host_port(std::string& out, const net::IpAddress& address, std::uint16_t port);
 
 // A text of the extensions that quote (comment): bare if it has letters, digits, `-` and `_` only. The end of a line,
 // which no rule can hold, becomes a space.
