@@ -113,13 +113,20 @@ TEST_F(Routes, TheWatchTellsOfGatewaysAndNotOfPods) {
         {"an address goes", {"addr del 192.0.2.9/24 dev d0"}, true},
     };
     auto watch = this->watch();
+    const auto told_within = [&](timespec patience) {
+        const Fd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
+        itimerspec time{};
+        time.it_value = patience;
+        EXPECT_EQ(::timerfd_settime(timer.get(), 0, &time, nullptr), 0);
+        return watch.wait(timer.get());
+    };
+    constexpr timespec kMoment{0, 100'000'000};
+    // Of the IPv6 address the kernel tells once more when both ends of its wire are up.
+    for (int i = 0; i < 20 && told_within({0, 400'000'000}); ++i) {
+    }
     for (const auto& c : cases) {
         ip(c.lines);
-        const Fd patience(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
-        itimerspec time{};
-        time.it_value = c.told ? timespec{10, 0} : timespec{0, 100'000'000};
-        ASSERT_EQ(::timerfd_settime(patience.get(), 0, &time, nullptr), 0);
-        EXPECT_EQ(watch.wait(patience.get()), c.told) << c.name;
+        EXPECT_EQ(told_within(c.told ? timespec{10, 0} : kMoment), c.told) << c.name;
     }
 }
 
