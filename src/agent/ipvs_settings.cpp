@@ -77,7 +77,7 @@ Result<void> apply_ipvs_settings(const dataplane::IpvsOptions& options) {
     ::uname(&name);
     kernel::sysctl::LinuxSysctl sysctl;
     std::vector<Error> survived;
-    const auto done = apply_ipvs_settings(options, parse_kernel_version(name.release), sysctl, **ipvs, survived);
+    auto done = apply_ipvs_settings(options, parse_kernel_version(name.release), sysctl, **ipvs, survived);
     for (const auto& error : survived)
         log::warning("{}; the kernel's value stays, which the host's administrator may have to set", error.message);
     return done;
