@@ -39,6 +39,10 @@ std::string all_there(std::string_view target, std::string_view items = "") {
 
 // A source on its thread, and the server's side of it in the test's.
 class Threaded {
+    // Before the source: its thread speaks until it has ended.
+    mutable std::mutex mutex_;
+    std::vector<std::string> lines_;
+
   public:
     Threaded() {
         auto transport = std::make_unique<MemoryTransport>(MemoryTransport::Idle::kWait);
@@ -86,10 +90,6 @@ class Threaded {
     MemoryTransport* server = nullptr;
     api::ChangeQueue queue;
     std::optional<KubernetesSource> source;
-
-  private:
-    mutable std::mutex mutex_;
-    std::vector<std::string> lines_;
 };
 
 // All that the queue has until it is in sync.
