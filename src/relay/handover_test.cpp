@@ -8,49 +8,13 @@
 namespace ghostip::relay::testing {
 namespace {
 
-// Clients one after the other, from several threads, until told to stop.
-class Stream {
-  public:
-    explicit Stream(const SocketAddress& address) {
-        for (int i = 0; i < 4; ++i)
-            threads_.emplace_back([this, address] {
-                while (!stop_) {
-                    const Fd client = connect_to(address);
-                    const bool answered = client && receive(client, 1).size() == 1;
-                    ++(answered ? answered_ : lost_);
-                }
-            });
-    }
-    ~Stream() { stop(); }
-    Stream(const Stream&) = delete;
-    Stream& operator=(const Stream&) = delete;
-    void stop() {
-        stop_ = true;
-        for (auto& thread : threads_) thread.join();
-        threads_.clear();
-    }
-    [[nodiscard]] int answered() const { return answered_; }
-    [[nodiscard]] int lost() const { return lost_; }
-
-  private:
-    std::atomic<int> answered_ = 0;
-    std::atomic<int> lost_ = 0;
-    std::atomic<bool> stop_ = false;
-    std::vector<std::thread> threads_;
-};
-
-bool more(const Stream& stream, int by) {
-    const int before = stream.answered();
-    return eventually([&] { return stream.answered() >= before + by; });
-}
-
 TEST(Handover, NobodyIsRefusedUnderAStreamOfConnections) {
     const NamedServer server('s');
     const Pool pool{.endpoints = {server.address()}};
     auto rig = testing::rig(pool);
     Stream stream(rig.address);
     for (const unsigned threads : {1U, 3U, 2U, 4U}) {
-        ASSERT_TRUE(more(stream, 50));
+        ASSERT_TRUE(stream.more(50));
         auto next = Relay::start({.threads = threads}).value();
         const auto service = next->add_service(pool);
         auto sockets = rig.relay->duplicate(rig.listener).value();
@@ -62,7 +26,7 @@ TEST(Handover, NobodyIsRefusedUnderAStreamOfConnections) {
         rig.relay = std::move(next);
         rig.service = service;
         rig.listener = *listener;
-        ASSERT_TRUE(more(stream, 50));
+        ASSERT_TRUE(stream.more(50));
         EXPECT_GE(rig.metrics().connections_opened, 50U);
     }
     stream.stop();
@@ -105,7 +69,7 @@ TEST(Handover, OneSocketServesAllThreads) {
     const auto rig = testing::rig({.endpoints = {server.address()}}, options, spec);
     EXPECT_EQ(rig.relay->duplicate(rig.listener).value().size(), 1U);
     Stream stream(rig.address);
-    EXPECT_TRUE(more(stream, 100));
+    EXPECT_TRUE(stream.more(100));
     stream.stop();
     EXPECT_EQ(stream.lost(), 0);
 }

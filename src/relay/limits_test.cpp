@@ -112,6 +112,17 @@ TEST(Limits, BeyondThoseOfItsServiceAClientIsRefused) {
     EXPECT_EQ(rig.ask_name(), "s");
 }
 
+// Clients, and what the endpoint accepted for each.
+std::pair<std::vector<Fd>, std::vector<Fd>> connect_through(const Rig& rig, const Bound& endpoint, std::size_t count) {
+    std::pair<std::vector<Fd>, std::vector<Fd>> both;
+    for (std::size_t i = 0; i < count; ++i) {
+        both.first.push_back(connect_to(rig.address));
+        both.second.push_back(accept_one(endpoint.socket));
+        EXPECT_TRUE(both.first.back() && both.second.back());
+    }
+    return both;
+}
+
 // Each could have megabytes sent to it.
 TEST(Limits, AThousandThatNeverReadTakeLittleMemory) {
     constexpr std::size_t kClients = 1000;
@@ -119,13 +130,7 @@ TEST(Limits, AThousandThatNeverReadTakeLittleMemory) {
     const int small = 16 * 1024;
     ::setsockopt(endpoint.socket.get(), SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
     const auto rig = testing::rig({.endpoints = {endpoint.address}});
-    std::vector<Fd> clients;
-    std::vector<Fd> servers;
-    for (std::size_t i = 0; i < kClients; ++i) {
-        clients.push_back(connect_to(rig.address));
-        servers.push_back(accept_one(endpoint.socket));
-        ASSERT_TRUE(clients.back() && servers.back());
-    }
+    const auto [clients, servers] = connect_through(rig, endpoint, kClients);
     const auto before = resident_bytes();
     const auto much = pattern(256 * 1024, 1);
     const auto push = [&] {
@@ -141,6 +146,28 @@ TEST(Limits, AThousandThatNeverReadTakeLittleMemory) {
     const NamedServer quick('q');
     ASSERT_TRUE(rig.relay->set_pool(rig.service, {.endpoints = {quick.address()}}));
     EXPECT_EQ(rig.ask_name(), "q") << "and others are served meanwhile";
+}
+
+// One byte a minute, with a shorter minute: longer than after which a silent peer is asked whether it is there.
+TEST(Limits, ClientsThatSendAByteAMinuteStayAndCostNothingBetween) {
+    constexpr std::size_t kClients = 200;
+    constexpr milliseconds kMinute(1500);
+    const auto endpoint = bind_free(SOCK_STREAM, net::Family::kIpv4, 4096);
+    Options options;
+    options.timeouts.keepalive_idle = options.timeouts.keepalive_interval = std::chrono::seconds(1);
+    options.timeouts.keepalive_probes = 1;
+    const auto rig = testing::rig({.endpoints = {endpoint.address}}, options);
+    const auto [clients, servers] = connect_through(rig, endpoint, kClients);
+    const auto memory = resident_bytes();
+    for (const std::string byte : {"a", "b", "c"}) {
+        for (const auto& client : clients) ASSERT_TRUE(send_all(client, byte));
+        for (const auto& server : servers) ASSERT_EQ(receive(server, 1), byte);
+        const double before = cpu_seconds(RUSAGE_SELF);
+        std::this_thread::sleep_for(kMinute);  // what this is about
+        EXPECT_LE(cpu_seconds(RUSAGE_SELF) - before, 0.2);
+    }
+    EXPECT_EQ(rig.metrics().connections_open, kClients);
+    EXPECT_LE(resident_bytes(), memory + kClients * 8 * 1024);
 }
 
 TEST(Limits, AFloodThatConnectsAndSaysNothing) {

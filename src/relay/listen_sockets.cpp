@@ -35,7 +35,9 @@ Result<void> configure(int socket, const ListenerSpec& spec, const Timeouts& tim
         set_keepalive(socket, timeouts);
         return {};
     }
-    set_option(socket, SOL_SOCKET, SO_RCVBUF, kUdpBuffer);
+    // Beyond the host's limit where this process may: nobody takes datagrams while clients are handed over.
+    if (!set_option(socket, SOL_SOCKET, SO_RCVBUFFORCE, kUdpBuffer))
+        set_option(socket, SOL_SOCKET, SO_RCVBUF, kUdpBuffer);
     set_option(socket, SOL_SOCKET, SO_SNDBUF, kUdpBuffer);
     // By these an answer finds the address that the client has asked.
     bool told = set_option(socket, level, v4 ? IP_PKTINFO : IPV6_RECVPKTINFO, 1);

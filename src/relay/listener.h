@@ -33,7 +33,7 @@ struct Answer {
                   // answer
     };
     Verdict verdict = Verdict::kServe;
-    ServiceId service{};  // kServe: by whose pool; 0 or unknown is the listener's
+    ServiceId service{};  // by whose pool, and who counts it; 0 or unknown is the listener's
 
     [[nodiscard]] static Answer serve(ServiceId service) { return {Verdict::kServe, service}; }
     [[nodiscard]] static Answer refuse() { return {Verdict::kRefuse, {}}; }
@@ -47,6 +47,9 @@ using Ask = std::function<Answer(const Arrival&)>;
 // are answered from it (IP_TRANSPARENT; needs CAP_NET_ADMIN).
 enum class Destinations : std::uint8_t { kOwn, kTransparent };
 
+// kHeld: another process serves at the adopted sockets, until Relay::resume().
+enum class Begin : std::uint8_t { kServing, kHeld };
+
 struct ListenerSpec {
     net::Protocol protocol = net::Protocol::kTcp;  // TCP or UDP
     SocketAddress address = {};                    // port 0: any free one. An IPv6 wildcard takes IPv6 only
@@ -57,6 +60,7 @@ struct ListenerSpec {
     // descriptors where there are many listeners; TCP connections still spread over all threads then, UDP clients do
     // not.
     unsigned sockets = 0;
+    Begin begin = Begin::kServing;
 };
 
 }  // namespace ghostip::relay

@@ -115,4 +115,33 @@ std::size_t Picker::remembered() const {
     return clients_.size();
 }
 
+std::vector<Affinity> Picker::affinities(TimePoint now) const {
+    const std::lock_guard lock(mutex_);
+    std::vector<Affinity> all;
+    all.reserve(clients_.size());
+    for (const auto& [client, seen] : clients_)
+        if (!expired(seen, now))
+            // One may have been picked for since the caller asked for the time.
+            all.push_back({client, seen.endpoint,
+                           std::max(std::chrono::duration_cast<std::chrono::milliseconds>(now - seen.last),
+                                    std::chrono::milliseconds(0))});
+    return all;
+}
+
+std::size_t Picker::remember(std::vector<Affinity> earlier, TimePoint now) {
+    std::sort(earlier.begin(), earlier.end(), [](const auto& a, const auto& b) { return a.unused < b.unused; });
+    const std::lock_guard lock(mutex_);
+    if (!pool_.affinity) return 0;
+    std::size_t count = 0;
+    for (const auto& [client, endpoint, unused] : earlier) {
+        Seen seen{endpoint, now - unused, {}};
+        if (clients_.size() >= most_clients_ || expired(seen, now)) break;  // so are those behind it
+        if (!members_.contains(endpoint) || clients_.contains(client)) continue;
+        seen.place = order_.insert(order_.begin(), client);
+        clients_.emplace(client, seen);
+        ++count;
+    }
+    return count;
+}
+
 }  // namespace ghostip::relay

@@ -14,6 +14,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "relay/clients.h"
 #include "relay/pool.h"
 
 namespace ghostip::relay {
@@ -36,6 +37,11 @@ class Picker {
     [[nodiscard]] std::uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
     [[nodiscard]] ProxyProtocol proxy_protocol() const { return proxy_protocol_.load(std::memory_order_relaxed); }
     [[nodiscard]] std::size_t remembered() const;
+    // Where clients go whose time is not over.
+    [[nodiscard]] std::vector<Affinity> affinities(TimePoint now) const;
+    // They went there with another picker, before they came here; who has come here since goes where that led. How many
+    // are remembered: those whose endpoint is in the pool and whose time is not over, the latest before others.
+    std::size_t remember(std::vector<Affinity> earlier, TimePoint now);
 
   private:
     struct Seen {

@@ -1,7 +1,9 @@
 #include "relay/picker.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
+#include <random>
 #include <set>
 #include <thread>
 
@@ -147,6 +149,70 @@ TEST(Picker, TheSameSetKeepsItsOrderAndPlace) {
     std::set<SocketAddress> all;
     for (int i = 0; i < 51; ++i) all.insert(picker.pick(client(1), at(milliseconds(0))).value());
     EXPECT_EQ(all.size(), 51U) << "from the beginning";
+}
+
+// --- what one picker tells another
+
+TEST(Picker, ClientsStickAcrossPickers) {
+    Picker before(sticky(7, seconds(100)), kMany);
+    std::map<int, SocketAddress> went;
+    for (int i = 1; i <= 50; ++i) went.emplace(i, before.pick(client(i), at(seconds(i))).value());
+    // The clock of the next one is another, what has passed is the same.
+    const auto known = before.affinities(at(seconds(120)));
+    EXPECT_EQ(known.size(), 30U) << "20 have not been there for 100 s";
+    Picker next(sticky(7, seconds(100)), kMany);
+    EXPECT_EQ(next.remember(known, at(seconds(5000))), 30U);
+    for (int i = 21; i <= 50; ++i) EXPECT_EQ(next.pick(client(i), at(seconds(5000))), went.at(i)) << i;
+    // And it goes on passing: of the 100 s of client 50, 70 were over.
+    Picker last(sticky(7, seconds(100)), kMany);
+    EXPECT_EQ(last.remember(known, at(seconds(5000))), 30U);
+    EXPECT_EQ(last.affinities(at(seconds(5029))).size(), 1U);
+    EXPECT_TRUE(last.affinities(at(seconds(5030))).empty());
+}
+
+TEST(Picker, RemembersOnlyWhatIsTrueHere) {
+    const auto ago = [](int number, int to, milliseconds time) { return Affinity{client(number), endpoint(to), time}; };
+    Picker picker(sticky(3, seconds(10)), kMany);
+    const auto went = picker.pick(client(1), at(seconds(0))).value();
+    const int elsewhere = went == endpoint(1) ? 2 : 1;
+    EXPECT_EQ(picker.remember({ago(1, elsewhere, seconds(1)),                  // it has come here since
+                               ago(2, 4, seconds(1)),                          // an endpoint that is not there
+                               ago(3, 1, milliseconds(9999)),                  // just so
+                               ago(4, 1, milliseconds(10'000)),                // over
+                               ago(5, 2, seconds(3)), ago(5, 3, seconds(2))},  // the later one
+                              at(seconds(0))),
+              2U);
+    EXPECT_EQ(picker.remembered(), 3U);
+    EXPECT_EQ(picker.pick(client(1), at(seconds(0))), went);
+    EXPECT_EQ(picker.pick(client(3), at(seconds(0))), endpoint(1));
+    EXPECT_EQ(picker.pick(client(5), at(seconds(0))), endpoint(3));
+    Picker without(pool_of(3), kMany);
+    EXPECT_EQ(without.remember({ago(1, 1, seconds(1))}, at(seconds(0))), 0U);
+    EXPECT_TRUE(without.affinities(at(seconds(0))).empty());
+}
+
+TEST(Picker, RemembersTheLatestWhereThereAreTooMany) {
+    constexpr int kTold = 100'000;
+    std::vector<Affinity> told;
+    for (int i = 0; i < kTold; ++i) {
+        const std::array<std::uint8_t, 4> bytes{10, static_cast<std::uint8_t>(i >> 16U),
+                                                static_cast<std::uint8_t>(i >> 8U), static_cast<std::uint8_t>(i)};
+        told.push_back(
+            {net::IpAddress::from_bytes(net::Family::kIpv4, bytes.data()), endpoint(1 + i % 5), milliseconds(i)});
+    }
+    std::shuffle(told.begin(), told.end(), std::minstd_rand(1));
+    Picker picker(sticky(5, seconds(10'800)), kMany);
+    EXPECT_EQ(picker.remember(told, at(seconds(0))), kMany);
+    const auto known = picker.affinities(at(seconds(0)));
+    EXPECT_EQ(known.size(), kMany);
+    for (const auto& each : known) EXPECT_LT(each.unused, milliseconds(kMany));
+    // One more, and the one not seen for longest is forgotten.
+    EXPECT_TRUE(picker.pick(client(1), at(seconds(0))));
+    const auto after = picker.affinities(at(seconds(0)));
+    EXPECT_EQ(after.size(), kMany);
+    for (const auto& each : after) EXPECT_LT(each.unused, milliseconds(kMany - 1));
+    Picker large(sticky(5, seconds(10'800)), kTold);
+    EXPECT_EQ(large.remember(told, at(seconds(0))), static_cast<std::size_t>(kTold));
 }
 
 }  // namespace

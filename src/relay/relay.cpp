@@ -4,11 +4,15 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
+#include <iterator>
 #include <latch>
 #include <map>
 #include <mutex>
+#include <set>
 #include <thread>
+#include <unordered_set>
 #include <utility>
 
 #include "relay/listen_sockets.h"
@@ -125,6 +129,44 @@ class ThreadedRelay final : public Relay {
         while (!listeners_.empty()) close_one(listeners_.begin()->first);
     }
 
+    std::vector<UdpClient> hold(std::span<const ListenerId> ids) override {
+        const std::lock_guard lock(mutex_);
+        std::unordered_set<ListenerId> listeners;
+        for (const auto id : ids)
+            if (listeners_.contains(id) && held_.insert(id).second) listeners.insert(id);
+        std::vector<std::vector<UdpClient>> by_thread(workers_.size());
+        on_all([&](Worker& worker) {
+            worker.stop_serving(listeners);
+            by_thread[worker.number] = worker.udp.take_out(listeners);
+        });
+        std::vector<UdpClient> clients;
+        for (auto& some : by_thread) std::move(some.begin(), some.end(), std::back_inserter(clients));
+        return clients;
+    }
+
+    Result<std::size_t> resume(std::span<const ListenerId> ids, std::vector<UdpClient> clients) override {
+        const std::lock_guard lock(mutex_);
+        std::vector<Part> parts(workers_.size());
+        for (const auto id : ids)
+            if (held_.erase(id) != 0) share_out(listeners_.at(id), parts);
+        for (auto& client : clients) {
+            const auto listening = listeners_.find(client.listener);
+            if (listening != listeners_.end() && listening->second->spec.protocol == net::Protocol::kUdp)
+                parts[thread_of(*listening->second, client.flow.socket)].clients.push_back(std::move(client));
+        }
+        return serve(parts);
+    }
+
+    Result<std::vector<Affinity>> affinities(ServiceId id) const override {
+        ASSIGN_OR_RETURN(const auto service, find(id));
+        return service->picker().affinities(Clock::now());
+    }
+
+    Result<std::size_t> remember(ServiceId id, std::vector<Affinity> earlier) override {
+        ASSIGN_OR_RETURN(const auto service, find(id));
+        return service->picker().remember(std::move(earlier), Clock::now());
+    }
+
     bool wait_until_idle(std::chrono::milliseconds longest) const override { return shared_.wait_until_idle(longest); }
 
     Result<ServiceMetrics> metrics(ServiceId id) const override {
@@ -177,45 +219,65 @@ class ThreadedRelay final : public Relay {
         listening->service = std::move(service);
         for (auto& socket : sockets) listening->sockets.push_back(std::make_shared<const Fd>(std::move(socket)));
         listeners_.emplace(listening->id, listening);
-        if (auto served = listening->spec.protocol == net::Protocol::kTcp ? serve_tcp(listening) : serve_udp(listening);
-            !served) {
+        if (listening->spec.begin == Begin::kHeld) {
+            held_.insert(listening->id);
+            return listening->id;
+        }
+        std::vector<Part> parts(workers_.size());
+        share_out(listening, parts);
+        if (auto served = serve(parts); !served) {
             close_one(listening->id);
             return std::move(served).error();
         }
         return listening->id;
     }
 
-    // Each socket has a thread and each thread a socket, whichever there are more of.
-    Result<void> serve_tcp(const std::shared_ptr<const Listening>& listening) {
+    // What one thread is to serve.
+    struct Part {
+        struct Socket {
+            std::shared_ptr<const Listening> listening;
+            std::size_t index;
+        };
+        std::vector<Socket> sockets;
+        std::vector<UdpClient> clients;
+    };
+
+    // TCP: each socket has a thread and each thread a socket, whichever there are more of. UDP: a client's datagrams
+    // must meet its session, hence one thread for each socket.
+    void share_out(const std::shared_ptr<const Listening>& listening, std::vector<Part>& parts) const {
         const auto sockets = listening->sockets.size();
-        const auto sharing = sockets < workers_.size() ? Acceptor::Sharing::kShared : Acceptor::Sharing::kAlone;
-        for (std::size_t i = 0; i < std::max(sockets, workers_.size()); ++i) {
-            auto& worker = *workers_[i % workers_.size()];
-            const auto& socket = listening->sockets[i % sockets];
-            Result<void> added;
-            worker.loop.call([&] { added = worker.acceptor.add(listening, socket, sharing); });
-            RETURN_IF_ERROR(std::move(added));
-        }
-        return {};
+        const bool tcp = listening->spec.protocol == net::Protocol::kTcp;
+        for (std::size_t i = 0; i < (tcp ? std::max(sockets, workers_.size()) : sockets); ++i)
+            parts[tcp ? i % workers_.size() : thread_of(*listening, i)].sockets.push_back({listening, i % sockets});
+    }
+    [[nodiscard]] std::size_t thread_of(const Listening& listening, std::size_t socket) const {
+        return (static_cast<std::size_t>(listening.id) + socket) % workers_.size();
     }
 
-    // A client's datagrams must meet its session, hence one thread for each socket.
-    Result<void> serve_udp(const std::shared_ptr<const Listening>& listening) {
-        const auto start = static_cast<std::size_t>(listening->id);
-        for (std::size_t i = 0; i < listening->sockets.size(); ++i) {
-            auto& worker = *workers_[(start + i) % workers_.size()];
-            Result<void> added;
-            worker.loop.call([&] { added = worker.udp.add(listening, listening->sockets[i]); });
-            RETURN_IF_ERROR(std::move(added));
-        }
-        return {};
+    // How many clients go on; the first error of those who could not be served.
+    Result<std::size_t> serve(std::vector<Part>& parts) {
+        std::vector<Result<void>> results(parts.size());
+        std::atomic<std::size_t> taken_in = 0;
+        on_all([&](Worker& worker) {
+            auto& part = parts[worker.number];
+            for (const auto& [listening, index] : part.sockets)
+                if (auto added = add(worker, listening, index); !added) results[worker.number] = std::move(added);
+            for (auto& client : part.clients)
+                if (worker.udp.put_in(std::move(client))) ++taken_in;
+        });
+        for (auto& result : results) RETURN_IF_ERROR(std::move(result));
+        return taken_in.load();
+    }
+    Result<void> add(Worker& worker, const std::shared_ptr<const Listening>& listening, std::size_t index) const {
+        if (listening->spec.protocol == net::Protocol::kUdp) return worker.udp.add(listening, index);
+        const auto sharing =
+            listening->sockets.size() < workers_.size() ? Acceptor::Sharing::kShared : Acceptor::Sharing::kAlone;
+        return worker.acceptor.add(listening, listening->sockets[index], sharing);
     }
 
     void close_one(ListenerId id) {
-        on_all([&](Worker& worker) {
-            worker.acceptor.remove(id);
-            worker.udp.remove(id);
-        });
+        on_all([&](Worker& worker) { worker.stop_serving({id}); });
+        held_.erase(id);
         listeners_.erase(id);
     }
 
@@ -225,6 +287,7 @@ class ThreadedRelay final : public Relay {
     mutable std::mutex mutex_;
     std::uint64_t last_id_ = 0;                                         // guarded by mutex_
     std::map<ListenerId, std::shared_ptr<const Listening>> listeners_;  // guarded by mutex_
+    std::set<ListenerId> held_;                                         // guarded by mutex_; of listeners_
 };
 
 }  // namespace

@@ -9,12 +9,15 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "relay/clients.h"
 #include "relay/limits.h"
 #include "relay/listener.h"
 #include "relay/metrics.h"
@@ -28,6 +31,9 @@ struct Options {
     Timeouts timeouts = {};
     // How long a connection goes on when its endpoint or service has left. Absent: until it ends.
     std::optional<std::chrono::milliseconds> drain = std::nullopt;
+    // Of packets to endpoints (SO_MARK; needs CAP_NET_ADMIN), by which the host's rules tell them from those of
+    // clients. 0: none.
+    std::uint32_t mark = 0;
 };
 
 class Relay {
@@ -59,6 +65,19 @@ class Relay {
     // What was accepted goes on; UDP sessions still get their answers until they are idle.
     virtual void close(ListenerId listener) = 0;
     virtual void close_all_listeners() = 0;
+
+    // --- from one relay to another
+    // Nothing is taken from these listeners until resume(): clients wait in their backlogs and buffers. What was
+    // accepted goes on; UDP sessions come out, for who serves next. Those that are held, or are not there, are passed
+    // over.
+    [[nodiscard]] virtual std::vector<UdpClient> hold(std::span<const ListenerId> listeners) = 0;
+    // Ends that, and goes on with these clients of theirs, as if they had sent just now; those to whose endpoint
+    // nothing may go any more, and those beyond a limit, are let go. How many go on. An error: for a listener there
+    // were no means; it serves on some of the threads or none, the others serve.
+    virtual Result<std::size_t> resume(std::span<const ListenerId> listeners, std::vector<UdpClient> clients) = 0;
+    // Where clients go that stick, and the same from before (Picker::remember()).
+    [[nodiscard]] virtual Result<std::vector<Affinity>> affinities(ServiceId service) const = 0;
+    virtual Result<std::size_t> remember(ServiceId service, std::vector<Affinity> earlier) = 0;
 
     // --- the end
     // Whether no connection and no session is left; waits at most so long for that.

@@ -13,6 +13,7 @@ namespace ghostip::relay::testing {
 namespace {
 
 constexpr int kStopLook = 50;  // milliseconds
+constexpr int kDatagramsOfOne = 16;
 
 bool readable(int socket, int milliseconds) {
     pollfd wanted{socket, POLLIN, 0};
@@ -182,6 +183,31 @@ NamedUdpServer::NamedUdpServer(char name, net::Family family) : bound_(bind_free
 NamedUdpServer::~NamedUdpServer() {
     stop_ = true;
     thread_.join();
+}
+
+Stream::Stream(const SocketAddress& address, net::Protocol protocol) {
+    for (int i = 0; i < 4; ++i)
+        threads_.emplace_back([this, address, protocol] {
+            while (!stop_) {
+                const bool udp = protocol == net::Protocol::kUdp;
+                const Fd client = connect_to(address, udp ? SOCK_DGRAM : SOCK_STREAM);
+                for (int left = udp ? kDatagramsOfOne : 1; left > 0; --left) {
+                    const bool answered = client && (!udp || send_all(client, "?")) && receive(client, 1).size() == 1;
+                    ++(answered ? answered_ : lost_);
+                }
+            }
+        });
+}
+
+void Stream::stop() {
+    stop_ = true;
+    for (auto& thread : threads_) thread.join();
+    threads_.clear();
+}
+
+bool Stream::more(int by) const {
+    const int before = answered_;
+    return eventually([&] { return answered_ >= before + by; });
 }
 
 std::string Rig::ask_name() const {

@@ -87,6 +87,27 @@ class NamedUdpServer {
     std::thread thread_;
 };
 
+// Clients one after the other, from several threads, until told to stop. TCP: each is told one byte. UDP: each sends a
+// byte and is answered, a few times.
+class Stream {
+  public:
+    explicit Stream(const SocketAddress& address, net::Protocol protocol = net::Protocol::kTcp);
+    ~Stream() { stop(); }
+    Stream(const Stream&) = delete;
+    Stream& operator=(const Stream&) = delete;
+    void stop();
+    // Whether so many more are answered, in time.
+    [[nodiscard]] bool more(int by) const;
+    [[nodiscard]] int answered() const { return answered_; }
+    [[nodiscard]] int lost() const { return lost_; }
+
+  private:
+    std::atomic<int> answered_ = 0;
+    std::atomic<int> lost_ = 0;
+    std::atomic<bool> stop_ = false;
+    std::vector<std::thread> threads_;
+};
+
 // A relay with one service and one listener on loopback.
 struct Rig {
     std::unique_ptr<Relay> relay;

@@ -39,6 +39,14 @@ std::optional<SocketAddress> KernelAddress::value() const {
     return std::nullopt;
 }
 
+std::uint32_t KernelAddress::scope() const {
+    return storage.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6&>(storage).sin6_scope_id : 0;
+}
+
+void KernelAddress::set_scope(std::uint32_t interface) {
+    if (storage.ss_family == AF_INET6) reinterpret_cast<sockaddr_in6&>(storage).sin6_scope_id = interface;
+}
+
 std::optional<SocketAddress> own_address(int socket) {
     KernelAddress address;
     if (::getsockname(socket, address.get(), &address.size) < 0) return std::nullopt;

@@ -33,6 +33,9 @@ struct KernelAddress {
     [[nodiscard]] const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
     // Absent: neither IPv4 nor IPv6.
     [[nodiscard]] std::optional<SocketAddress> value() const;
+    // The interface to which an IPv6 address belongs; 0: none, or IPv4.
+    [[nodiscard]] std::uint32_t scope() const;
+    void set_scope(std::uint32_t interface);
 };
 
 // Absent where the socket has none, or one of another family.

@@ -16,6 +16,10 @@ bool set_option(int socket, int level, int name, int value) {
     return ::setsockopt(socket, level, name, &value, sizeof value) == 0;
 }
 
+bool set_mark(int socket, std::uint32_t mark) {
+    return ::setsockopt(socket, SOL_SOCKET, SO_MARK, &mark, sizeof mark) == 0;
+}
+
 void set_keepalive(int socket, const Timeouts& timeouts) {
     set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
     set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, static_cast<int>(timeouts.keepalive_idle.count()));

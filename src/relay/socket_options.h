@@ -1,12 +1,17 @@
 // Options of sockets, in one call each.
 #pragma once
 
+#include <cstdint>
+
 #include "relay/limits.h"
 #include "relay/socket_address.h"
 
 namespace ghostip::relay {
 
 bool set_option(int socket, int level, int name, int value);
+
+// SO_MARK of what it sends.
+bool set_mark(int socket, std::uint32_t mark);
 
 // The kernel asks a peer that is silent for long whether it is still there. Accepted sockets have it from their
 // listener.

@@ -98,6 +98,9 @@ bool TcpSession::dial_one(const SocketAddress& endpoint) {
     endpoint_.ready = {};
     endpoint_.ready.fd = endpoint_.socket.get();
     set_option(endpoint_.socket.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+    // Without its mark it might come back to this relay, and round for ever.
+    if (const auto mark = worker_.shared.options.mark; mark != 0 && !set_mark(endpoint_.socket.get(), mark))
+        return false;
     const KernelAddress to(endpoint);
     const int result = ::connect(endpoint_.socket.get(), to.get(), to.size);
     if (result < 0 && errno != EINPROGRESS) return false;

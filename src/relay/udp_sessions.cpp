@@ -1,5 +1,6 @@
 #include "relay/udp_sessions.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <new>
 #include <utility>
@@ -31,10 +32,9 @@ UdpSessions::UdpSessions(Worker& worker) : worker_(worker), idle_(worker.shared.
     worker_.loop.add_line(idle_);
 }
 
-Result<void> UdpSessions::add(const std::shared_ptr<const Listening>& listening,
-                              const std::shared_ptr<const Fd>& socket) {
-    auto port = std::make_shared<UdpPort>(*this, listening, socket);
-    if (!worker_.loop.watch(socket->get(), EPOLLIN, *port))
+Result<void> UdpSessions::add(const std::shared_ptr<const Listening>& listening, std::size_t index) {
+    auto port = std::make_shared<UdpPort>(*this, listening, index);
+    if (!worker_.loop.watch(port->socket->get(), EPOLLIN, *port))
         return fail_errno("watch for clients of {}", listening->spec.address.text());
     ports_[listening->id].push_back(std::move(port));
     return {};
@@ -45,6 +45,57 @@ void UdpSessions::remove(ListenerId listener) {
     if (found == ports_.end()) return;
     for (const auto& port : found->second) worker_.loop.ignore(port->socket->get());
     ports_.erase(found);
+}
+
+std::vector<UdpClient> UdpSessions::take_out(const std::unordered_set<ListenerId>& listeners) {
+    std::vector<UdpSession*> leaving;
+    for (const auto& [key, session] : sessions_)
+        if (listeners.contains(session->port_->listening->id)) leaving.push_back(session.get());
+    std::vector<UdpClient> clients;
+    clients.reserve(leaving.size());
+    for (auto* session : leaving) {
+        auto& client = clients.emplace_back();
+        client.listener = session->port_->listening->id;
+        client.flow.socket = static_cast<std::uint16_t>(session->port_->index);
+        client.flow.client = session->key_.client;
+        client.flow.client_scope = session->client_.scope();
+        client.flow.local = session->key_.local;
+        client.flow.local_scope = session->reply_from_.interface;
+        client.flow.endpoint = session->endpoint_;
+        // Closed elsewhere, it would go on being watched here.
+        worker_.loop.ignore(session->socket_.get());
+        client.socket = std::move(session->socket_);
+        end(*session);
+    }
+    return clients;
+}
+
+bool UdpSessions::put_in(UdpClient client) {
+    const auto ports = ports_.find(client.listener);
+    if (ports == ports_.end()) return false;
+    const auto port = std::find_if(ports->second.begin(), ports->second.end(),
+                                   [&](const auto& each) { return each->index == client.flow.socket; });
+    if (port == ports->second.end()) return false;
+    const auto& flow = client.flow;
+    const UdpKey key{port->get(), flow.client, flow.local};
+    auto [verdict, service] = ask(**port, key);
+    if (verdict != Answer::Verdict::kServe || service->abandoned(flow.endpoint) || sessions_.contains(key))
+        return false;
+    if (const auto mark = worker_.shared.options.mark; mark != 0 && !set_mark(client.socket.get(), mark)) return false;
+    if (!enter(flow.client)) return false;
+    KernelAddress from(flow.client);
+    from.set_scope(flow.client_scope);
+    try {
+        auto& session = enlist(key, std::move(service), from, {flow.local.address, flow.local_scope});
+        session.endpoint_ = flow.endpoint;
+        session.socket_ = std::move(client.socket);
+        idle_.start(session, worker_.loop.now());
+        if (reply_by_own_socket(session) && worker_.loop.watch(session.socket_.get(), EPOLLIN, session)) return true;
+        end(session);
+    } catch (const std::bad_alloc&) {
+        leave(flow.client);
+    }
+    return false;
 }
 
 void UdpSessions::close_all() {
@@ -92,17 +143,19 @@ void UdpSessions::from_clients(UdpPort& port) {
     }
 }
 
+UdpSessions::Asked UdpSessions::ask(const UdpPort& port, const UdpKey& key) const {
+    const auto& listening = *port.listening;
+    Asked asked{Answer::Verdict::kServe, listening.service};
+    if (!listening.spec.ask) return asked;
+    const auto answer = listening.spec.ask({listening.id, listening.spec.protocol, key.client, key.local, key.local});
+    asked.verdict = answer.verdict;
+    if (auto other = worker_.shared.services.find(answer.service)) asked.service = std::move(other);
+    return asked;
+}
+
 UdpSession* UdpSessions::session_for(UdpPort& port, std::size_t index, const UdpKey& key) {
     if (const auto found = sessions_.find(key); found != sessions_.end()) return found->second.get();
-    const auto& listening = *port.listening;
-    auto service = listening.service;
-    auto verdict = Answer::Verdict::kServe;
-    if (listening.spec.ask) {
-        const auto answer =
-            listening.spec.ask({listening.id, listening.spec.protocol, key.client, key.local, key.local});
-        verdict = answer.verdict;
-        if (auto other = worker_.shared.services.find(answer.service)) service = std::move(other);
-    }
+    auto [verdict, service] = ask(port, key);
     auto& counters = service->lane(worker_.number).counters;
     if (verdict != Answer::Verdict::kServe) {
         counters.lose(DatagramLoss::kPolicy);
@@ -113,7 +166,7 @@ UdpSession* UdpSessions::session_for(UdpPort& port, std::size_t index, const Udp
         return nullptr;
     }
     try {
-        return make(port, index, key, std::move(service));
+        return make(index, key, std::move(service));
     } catch (const std::bad_alloc&) {
         leave(key.client);
         counters.lose(DatagramLoss::kNoResources);
@@ -121,25 +174,32 @@ UdpSession* UdpSessions::session_for(UdpPort& port, std::size_t index, const Udp
     }
 }
 
-UdpSession* UdpSessions::make(UdpPort& port, std::size_t index, const UdpKey& key, std::shared_ptr<Service> service) {
+UdpSession& UdpSessions::enlist(const UdpKey& key, std::shared_ptr<Service> service, const KernelAddress& client,
+                                const ReplyFrom& reply_from) {
     auto& lane = service->lane(worker_.number);
     std::shared_ptr<UdpPort> its_port;
-    for (const auto& each : ports_[port.listening->id])
-        if (each.get() == &port) its_port = each;
+    for (const auto& each : ports_[key.port->listening->id])
+        if (each.get() == key.port) its_port = each;
     auto owned = std::make_unique<UdpSession>(*this, key, std::move(its_port), std::move(service), lane);
     auto& session = *owned;
-    session.client_ = batch_.from(index);
-    session.reply_from_ = batch_.addressed_to(index).value_or(ReplyFrom{key.local.address, 0});
+    session.client_ = client;
+    session.reply_from_ = reply_from;
     sessions_.emplace(key, std::move(owned));
     lane.sessions.push_back(session);
     lane.counters.sessions_opened.add();
     lane.counters.sessions_open.add();
+    return session;
+}
+
+UdpSession* UdpSessions::make(std::size_t index, const UdpKey& key, std::shared_ptr<Service> service) {
+    auto& session = enlist(key, std::move(service), batch_.from(index),
+                           batch_.addressed_to(index).value_or(ReplyFrom{key.local.address, 0}));
     auto why = DatagramLoss::kNoResources;
     if (reply_by_own_socket(session) && dial(session, why)) {
         idle_.start(session, worker_.loop.now());
         return &session;
     }
-    lane.counters.lose(why);
+    session.lane_.counters.lose(why);
     end(session);
     return nullptr;
 }
@@ -194,6 +254,8 @@ bool UdpSessions::dial(UdpSession& session, DatagramLoss& why) {
             ::socket(endpoint->address.is_ipv4() ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
         why = DatagramLoss::kNoResources;
         if (!session.socket_ || !worker_.loop.watch(session.socket_.get(), EPOLLIN, session)) return false;
+        if (const auto mark = worker_.shared.options.mark; mark != 0 && !set_mark(session.socket_.get(), mark))
+            return false;
         const KernelAddress to(*endpoint);
         if (::connect(session.socket_.get(), to.get(), to.size) == 0) return true;
         session.lane_.counters.dial_failures.add();

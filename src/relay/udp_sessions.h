@@ -8,10 +8,12 @@
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "relay/clients.h"
 #include "relay/datagrams.h"
 #include "relay/listen_sockets.h"
 #include "relay/loop.h"
@@ -25,11 +27,15 @@ class UdpSessions;
 // A socket at which clients' datagrams arrive.
 class UdpPort final : public EventSink {
   public:
-    UdpPort(UdpSessions& sessions, std::shared_ptr<const Listening> its_listening, std::shared_ptr<const Fd> its_socket)
-        : listening(std::move(its_listening)), socket(std::move(its_socket)), sessions_(sessions) {}
+    UdpPort(UdpSessions& sessions, std::shared_ptr<const Listening> its_listening, std::size_t its_index)
+        : listening(std::move(its_listening)),
+          index(its_index),
+          socket(listening->sockets[its_index]),
+          sessions_(sessions) {}
     void on_events(std::uint32_t events) override;
 
     const std::shared_ptr<const Listening> listening;
+    const std::size_t index;  // of the listener's sockets
     const std::shared_ptr<const Fd> socket;
 
   private:
@@ -77,9 +83,12 @@ class UdpSessions {
   public:
     explicit UdpSessions(Worker& worker);
 
-    [[nodiscard]] Result<void> add(const std::shared_ptr<const Listening>& listening,
-                                   const std::shared_ptr<const Fd>& socket);
+    [[nodiscard]] Result<void> add(const std::shared_ptr<const Listening>& listening, std::size_t index);
     void remove(ListenerId listener);
+    // The sessions of these listeners, which end here.
+    [[nodiscard]] std::vector<UdpClient> take_out(const std::unordered_set<ListenerId>& listeners);
+    // At a port that was added. False: the flow may not go there now, or there is no room for it.
+    bool put_in(UdpClient client);
     void close_all();
     void end(UdpSession& session);
 
@@ -90,10 +99,18 @@ class UdpSessions {
     void from_clients(UdpPort& port);
     void from_endpoint(UdpSession& session);
     [[nodiscard]] UdpKey key_of(const UdpPort& port, std::size_t index, const SocketAddress& client) const;
+    // Whose client it is.
+    struct Asked {
+        Answer::Verdict verdict = Answer::Verdict::kServe;
+        std::shared_ptr<Service> service;
+    };
+    [[nodiscard]] Asked ask(const UdpPort& port, const UdpKey& key) const;
     // Null: there will be none. Then it was counted why.
     [[nodiscard]] UdpSession* session_for(UdpPort& port, std::size_t index, const UdpKey& key);
-    [[nodiscard]] UdpSession* make(UdpPort& port, std::size_t index, const UdpKey& key,
-                                   std::shared_ptr<Service> service);
+    [[nodiscard]] UdpSession* make(std::size_t index, const UdpKey& key, std::shared_ptr<Service> service);
+    // Without its way to an endpoint yet.
+    [[nodiscard]] UdpSession& enlist(const UdpKey& key, std::shared_ptr<Service> service, const KernelAddress& client,
+                                     const ReplyFrom& reply_from);
     [[nodiscard]] bool enter(const SocketAddress& client);
     void leave(const SocketAddress& client);
     [[nodiscard]] bool reply_by_own_socket(UdpSession& session);

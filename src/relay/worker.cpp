@@ -36,6 +36,13 @@ void Worker::stop() {
     });
 }
 
+void Worker::stop_serving(const std::unordered_set<ListenerId>& listeners) {
+    for (const auto id : listeners) {
+        acceptor.remove(id);
+        udp.remove(id);
+    }
+}
+
 void Worker::end_abandoned(const std::shared_ptr<Service>& service) {
     if (!service->has_lane(number)) return;
     auto& lane = service->lane(number);

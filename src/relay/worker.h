@@ -3,6 +3,7 @@
 
 #include <array>
 #include <memory>
+#include <unordered_set>
 #include <vector>
 
 #include "relay/acceptor.h"
@@ -24,6 +25,7 @@ class Worker {
     [[nodiscard]] Result<void> start();
     void stop();  // cuts all that it carries
 
+    void stop_serving(const std::unordered_set<ListenerId>& listeners);
     // Cuts what goes to endpoints that have left, TCP connections only after the drain time.
     void end_abandoned(const std::shared_ptr<Service>& service);
 
