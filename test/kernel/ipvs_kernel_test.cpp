@@ -276,7 +276,9 @@ TEST_F(IpvsKernel, RemovalTakesAwayWhatIsThere) {
     run({"ipvsadm", "-R"}, "-A -t 10.96.0.1:80 -s rr\n-A -u [fd00:96::1]:53 -s rr\n");
     EXPECT_TRUE(available());
     EXPECT_TRUE(sets_available());
-    EXPECT_EQ(servers()->value().virtual_servers, 2U);
+    const auto services = ipvs_->services();
+    ASSERT_TRUE(services);
+    EXPECT_EQ(count(*ipvs_, *services)->virtual_servers, 2U);
     EXPECT_TRUE(*dummy_device_exists("gone0"));
     EXPECT_FALSE(*dummy_device_exists("kept0"));
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "agent/config/node_settings.h"
+#include "agent/modes.h"
 #include "cli/proxy_flags.h"
 #include "cli/proxy_settings.h"
 #include "plan/planner.h"
@@ -25,7 +26,9 @@ Result<plan::NodeSettings> settings_of(const Recording& recording, const std::st
 
 Result<plan::Plan> plan_of(const Recording& recording, const std::string& mode, net::Family family,
                            plan::HostFacts host) {
-    const auto& profile = mode == "nftables" ? plan::nftables_profile() : plan::iptables_profile();
+    const auto* row = agent::find_mode(mode);
+    if (row == nullptr) return fail("there is no mode {}", mode);
+    const auto& profile = row->profile();
     ASSIGN_OR_RETURN(auto settings, settings_of(recording, mode));
     ASSIGN_OR_RETURN(auto manifests, source::ManifestSet::open(manifest_path(recording)));
     const auto delivery = manifests.load();

@@ -16,6 +16,7 @@
 #include "kubernetes/api_server.h"
 #include "packets/live_node.h"
 #include "packets/traffic.h"
+#include "recorded/ipvs_recording.h"
 #include "recorded/recordings.h"
 #include "source/manifests/manifest_set.h"
 
@@ -32,7 +33,7 @@ using ::testing::Le;
 using ::testing::Pair;
 
 struct Case {
-    std::string theirs;  // "nftables", "iptables-nft", "iptables-legacy"
+    std::string theirs;  // "nftables", "iptables-nft", "iptables-legacy", "ipvs-legacy"
     std::string ours;    // likewise
     Family family;
 };
@@ -62,12 +63,15 @@ class TakeOver : public ::testing::TestWithParam<Case> {
         return {};
     }
     static const Recording& stream() { return recording("stream"); }
-    // In iptables mode of the same variant kube-proxy's rules are ours, and ours are its own.
-    static bool adopted() { return is_iptables(GetParam().theirs) && GetParam().theirs == GetParam().ours; }
-    static bool is_iptables(const std::string& mode) { return mode != "nftables"; }
+    // In the modes ipvs and iptables, of the same variant, kube-proxy's rules are ours, and ours are its own.
+    static bool adopted() { return GetParam().theirs != "nftables" && GetParam().theirs == GetParam().ours; }
+    static bool is_iptables(const std::string& mode) { return mode.starts_with("iptables"); }
+    static bool is_ipvs(const std::string& mode) { return mode.starts_with("ipvs"); }
 
     // As kube-proxy does it at its start: chains that are there are written anew, jumps only where there are none.
     Result<void> kube_proxy_writes(bool jumps) {
+        if (is_ipvs(GetParam().theirs))
+            return jumps ? load_ipvs(stream().name, live_->node()) : load_ipvs_again(stream().name, live_->node());
         if (!is_iptables(GetParam().theirs)) return load_nftables(stream(), live_->node());
         const auto inside = live_->node().enter();
         ASSIGN_OR_RETURN(const auto iptables, LinuxIptables::open(variant_of(GetParam().theirs), GetParam().family));
@@ -87,6 +91,11 @@ class TakeOver : public ::testing::TestWithParam<Case> {
     }
     // What of `mode` is in the kernel, in nftables mode the table of that name.
     bool is_there(const std::string& mode, const std::string& table) {
+        if (is_ipvs(mode)) {
+            const auto servers = saved_servers(live_->node());
+            EXPECT_TRUE(servers) << servers.error().message;
+            return servers && !servers->empty();
+        }
         if (!is_iptables(mode)) {
             const auto tables = live_->nft({"list", "tables"});
             EXPECT_TRUE(tables) << tables.error().message;
@@ -159,6 +168,7 @@ std::vector<Case> cases() {
     for (const auto& theirs : modes)
         for (const auto& ours : modes)
             for (const auto family : net::kFamilies) cases.push_back({theirs, ours, family});
+    for (const auto family : net::kFamilies) cases.push_back({"ipvs-legacy", "ipvs-legacy", family});
     return cases;
 }
 

@@ -59,12 +59,15 @@ seconds=${GHOSTIP_UML_SECONDS:-300}
 # An oops ends the guest without a status, which is a failure: panic at once, and no reboot. What the kernel says goes to
 # a file, what the command says through a pipe: a terminal of the kernel's is made non-blocking, and so must not be what
 # the caller gave us.
+# Conntrack's table has room for 131,072 connections, the least that a node's agent asks for: of so little memory the
+# kernel would make 8,192, and then drop packets of a test with more connections than that in two minutes.
 # shellcheck disable=SC2054 # the kernel's options have commas in them
 uml=(
     linux.uml "mem=${GHOSTIP_UML_MEMORY:-1G}" quiet oops=panic panic=-1
     "uml_dir=$work/id/" umid=guest
     rootfstype=hostfs rootflags=/ ro "init=$work/init"
     con=null con0=null,fd:1 con1=null,fd:3
+    nf_conntrack.hashsize=16384
 )
 # shellcheck disable=SC2206 # words
 uml+=(${GHOSTIP_UML_APPEND:-} -- "$work")

@@ -80,13 +80,14 @@ cpus=1
 [[ $accel != kvm ]] || cpus=2
 
 # An oops ends the guest without its last word, which is a failure: panic at once, reboot at once, and no reboot. On a
-# busy machine without hardware help, the kernel's check of its timer can fail for being late.
+# busy machine without hardware help, the kernel's check of its timer can fail for being late. Conntrack's table is as
+# large as in test/uml/run.sh, whatever the memory.
 # shellcheck disable=SC2054 # qemu's options have commas in them
 qemu=(
     qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot
     -machine q35 -accel "$accel" -cpu max -smp "${GHOSTIP_VM_CPUS:-$cpus}" -m "${GHOSTIP_VM_MEMORY:-1G}" -nic none
     -kernel "$home/vmlinuz" -initrd "$work/initrd"
-    -append "console=ttyS0 quiet no_timer_check oops=panic panic=-1 ${GHOSTIP_VM_APPEND:-}"
+    -append "console=ttyS0 quiet no_timer_check oops=panic panic=-1 nf_conntrack.hashsize=16384 ${GHOSTIP_VM_APPEND:-}"
     -serial stdio -device isa-debug-exit,iobase=0xf4,iosize=0x04
     -fsdev local,id=host,path=/,security_model=none,readonly=on,multidevs=remap
     -device virtio-9p-pci,fsdev=host,mount_tag=host

@@ -22,8 +22,12 @@ using kernel::iptables::Variant;
 
 namespace {
 
-Result<void> clean_table(kernel::iptables::Iptables& iptables, const char* table) {
-    TableRemoval of_table(table, [table](std::string_view chain) { return is_own_chain(table, chain); });
+bool is_only_ours(std::string_view name) { return name.starts_with("GHOSTIP-"); }
+
+Result<void> clean_table(kernel::iptables::Iptables& iptables, const char* table, bool only_ours) {
+    TableRemoval of_table(table, [table, only_ours](std::string_view chain) {
+        return is_own_chain(table, chain) && (!only_ours || is_only_ours(chain));
+    });
     RETURN_IF_ERROR(iptables.save(table, [&](std::string_view line) { of_table.take(line); }));
     Removal removal;
     of_table.add_to(removal);
@@ -47,13 +51,22 @@ class Parts {
     Result<void> first_;
 };
 
-void clean_programs(Parts& parts) {
+// Whether kube-proxy serves.
+bool clean_programs(Parts& parts) {
+    bool kube_proxys = false;
     for (const auto variant : {Variant::kNft, Variant::kLegacy})
         for (const auto family : net::kFamilies) {
             auto iptables = LinuxIptables::open(variant, family);
             if (!iptables && iptables.error().code == ENOENT) continue;  // who has no programs has written nothing
-            parts.run(iptables ? clean_rules(**iptables) : Result<void>(iptables.error()));
+            if (!iptables) {
+                parts.run(iptables.error());
+                continue;
+            }
+            parts.run(clean_rules(**iptables));
+            const auto theirs = is_kube_proxys(**iptables);
+            kube_proxys = kube_proxys || (theirs && *theirs);
         }
+    return kube_proxys;
 }
 
 Result<void> clean_device() {
@@ -64,11 +77,12 @@ Result<void> clean_device() {
     return {};
 }
 
-Result<void> clean_kernel() {
+Result<void> clean_kernel(bool kube_proxys) {
     if (!kernel::ipvs::sets_available()) return {};  // nor is anything ours without them
     ASSIGN_OR_RETURN(const auto sets, kernel::ipset::LinuxSets::open());
     ASSIGN_OR_RETURN(const bool ours, are_ours(*sets));
     if (!ours) return {};
+    if (kube_proxys) return clean_sets(*sets, WhichSets::kOnlyOurs);
     RETURN_IF_ERROR(clean_device());
     if (kernel::ipvs::available()) {
         ASSIGN_OR_RETURN(const auto ipvs, kernel::ipvs::LinuxIpvs::open());
@@ -86,10 +100,17 @@ Result<void> clean_rules(kernel::iptables::Iptables& iptables) {
     const std::string mark = fmt::format(":{} ", chains::kExternalLocal);
     RETURN_IF_ERROR(iptables.save(tables::kNat, [&](std::string_view line) { ours |= line.starts_with(mark); }));
     if (!ours) return {};
+    ASSIGN_OR_RETURN(const bool only_ours, is_kube_proxys(iptables));
     Parts parts;
-    for (const char* table : {tables::kMangle, tables::kFilter}) parts.run(clean_table(iptables, table));
+    for (const char* table : {tables::kMangle, tables::kFilter}) parts.run(clean_table(iptables, table, only_ours));
     auto done = parts.take();
-    return done ? clean_table(iptables, tables::kNat) : done;
+    return done ? clean_table(iptables, tables::kNat, only_ours) : done;
+}
+
+Result<bool> is_kube_proxys(kernel::iptables::Iptables& iptables) {
+    IpvsOwner owner;
+    RETURN_IF_ERROR(iptables.save(tables::kNat, [&](std::string_view line) { owner.take(line); }));
+    return owner.is_kube_proxy();
 }
 
 Result<bool> are_ours(kernel::ipset::Sets& sets) {
@@ -123,10 +144,11 @@ Result<void> clean_servers(kernel::ipvs::Ipvs& ipvs, kernel::ipset::Sets& sets, 
     return {};
 }
 
-Result<void> clean_sets(kernel::ipset::Sets& sets) {
+Result<void> clean_sets(kernel::ipset::Sets& sets, WhichSets which) {
     Parts parts;
     for (const auto family : net::kFamilies)
         for (const auto& row : set_rows()) {
+            if (which == WhichSets::kOnlyOurs && !is_only_ours(row.name)) continue;
             const auto destroyed = sets.destroy(set_name(row.set, family));
             if (!destroyed) parts.run(destroyed.error());
         }
@@ -135,8 +157,8 @@ Result<void> clean_sets(kernel::ipset::Sets& sets) {
 
 Result<void> cleanup() {
     Parts parts;
-    clean_programs(parts);
-    parts.run(clean_kernel());
+    const bool kube_proxys = clean_programs(parts);
+    parts.run(clean_kernel(kube_proxys));
     return parts.take();
 }
 

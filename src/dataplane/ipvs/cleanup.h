@@ -1,7 +1,10 @@
 // Removes every trace of this mode, of both families, and nothing of anybody else: virtual servers that no set names
 // stay, and so does everything where what only we make (GHOSTIP-EXTERNAL-LOCAL, GHOSTIP-NODE-ADDRESSES) is missing: it
-// is kube-proxy's. Sysctls stay as they are.
+// is kube-proxy's. Where kube-proxy has taken a node back, only what only we make goes. Sysctls stay as they are.
 #pragma once
+
+#include <cstdint>
+#include <vector>
 
 #include "base/result.h"
 #include "kernel/ipset/ipset.h"
@@ -16,6 +19,8 @@ namespace ghostip::dataplane::ipvs {
 
 // The parts, in the order in which they go; the sets last, because they say what is ours and rules ask them.
 [[nodiscard]] Result<void> clean_rules(kernel::iptables::Iptables& iptables);
+// Does kube-proxy serve in its ipvs mode, by these rules?
+[[nodiscard]] Result<bool> is_kube_proxys(kernel::iptables::Iptables& iptables);
 // Are the sets this program's, and so the device and the virtual servers that they name?
 [[nodiscard]] Result<bool> are_ours(kernel::ipset::Sets& sets);
 // Virtual servers that the sets name.
@@ -24,6 +29,7 @@ namespace ghostip::dataplane::ipvs {
                                                                      kernel::link::Links& links);
 [[nodiscard]] Result<void> clean_servers(kernel::ipvs::Ipvs& ipvs, kernel::ipset::Sets& sets,
                                          kernel::link::Links& links);
-[[nodiscard]] Result<void> clean_sets(kernel::ipset::Sets& sets);
+enum class WhichSets : std::uint8_t { kAll, kOnlyOurs };  // ours: those that kube-proxy has not
+[[nodiscard]] Result<void> clean_sets(kernel::ipset::Sets& sets, WhichSets which = WhichSets::kAll);
 
 }  // namespace ghostip::dataplane::ipvs

@@ -46,7 +46,7 @@ class Comparer {
         std::vector<Front> accepted;
         accepted.reserve(all.size());
         for (auto& front : all) {
-            if (const auto aside = Aside::by_options(front, context_.options)) {
+            if (const auto aside = Aside::beforehand(front, context_)) {
                 result_.aside.emplace(front.key, *aside);
                 continue;
             }
@@ -179,11 +179,17 @@ void Comparison::differ(std::string example) {
     if (++differences <= kMostExamples) examples.push_back(std::move(example));
 }
 
-std::optional<Aside> Aside::by_options(const Front& front, const IpvsOptions& options) {
-    if (front.key.node_port || !is_excluded(front.key.address, options)) return std::nullopt;
-    auto aside = of(front, "its address is excluded (ipvs.excludeCIDRs)");
-    aside.by_option = true;
-    return aside;
+std::optional<Aside> Aside::beforehand(const Front& front, const Context& context) {
+    if (front.key.node_port) return std::nullopt;
+    if (is_excluded(front.key.address, context.options)) {
+        auto aside = of(front, "its address is excluded (ipvs.excludeCIDRs)");
+        aside.by_option = true;
+        return aside;
+    }
+    if (!front.address) return std::nullopt;
+    const auto refused = context.limits.refused_addresses.find(*front.address);
+    if (refused == context.limits.refused_addresses.end()) return std::nullopt;
+    return of(front, refused->second);
 }
 
 std::string text_of(const std::map<plan::DestinationKey, std::string>& short_circuits) {

@@ -52,8 +52,8 @@ struct Aside {
     [[nodiscard]] static Aside of(const Front& front, std::string_view reason, bool landed = false) {
         return {front.name, fmt::format("{}: {}", front.key.text(), reason), landed, false};
     }
-    // Absent: no option keeps it out.
-    [[nodiscard]] static std::optional<Aside> by_options(const Front& front, const IpvsOptions& options);
+    // Without asking anybody. Absent: nothing that is known keeps it out.
+    [[nodiscard]] static std::optional<Aside> beforehand(const Front& front, const Context& context);
 };
 
 struct Comparison {

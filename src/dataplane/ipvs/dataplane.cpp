@@ -44,9 +44,7 @@ IpvsDataplane::IpvsDataplane(Host host, IpvsOptions options)
       options_(std::move(options)),
       random_fully_(kernel::iptables::has_random_fully(host_.kernel.iptables->version())) {}
 
-Context IpvsDataplane::context(const plan::NodeRules& node) const {
-    return {node, family_, options_, unknown_schedulers_};
-}
+Context IpvsDataplane::context(const plan::NodeRules& node) const { return {node, family_, options_, limits_}; }
 
 std::vector<Chain> IpvsDataplane::chains_of(const plan::NodeRules& node, const ShortCircuits& short_circuits) const {
     return render_chains({node, family_, random_fully_}, text_of(short_circuits));
@@ -90,7 +88,7 @@ std::vector<FrontChange> IpvsDataplane::changes_of(const plan::Delta& delta, con
         one = state_->aside.erase(one->first) != 0 ? held.erase(one) : std::next(one);
     std::vector<FrontChange> changes;
     for (auto& [key, front] : wanted) {
-        if (auto aside = Aside::by_options(front, options_)) {
+        if (auto aside = Aside::beforehand(front, context(state_->node))) {
             state_->aside.insert_or_assign(key, std::move(*aside));
             continue;
         }
@@ -132,14 +130,21 @@ IpvsDataplane::Extras IpvsDataplane::extras_of(const plan::Delta& delta) const {
     return extras;
 }
 
-Result<void> IpvsDataplane::bind(const std::vector<net::IpAddress>& addresses, Outcome& outcome) {
-    if (addresses.empty()) return {};
+Result<std::set<net::IpAddress>> IpvsDataplane::bind(const std::vector<net::IpAddress>& addresses, Outcome& outcome) {
+    std::set<net::IpAddress> refused;
+    if (addresses.empty()) return refused;
     const auto start = std::chrono::steady_clock::now();
     ASSIGN_OR_RETURN(const auto refusals, host_.kernel.links->add_addresses(kDevice, addresses));
     outcome.committed(start);
-    outcome.elements_added += addresses.size();
-    if (!refusals.empty()) return refusals.front().error;
-    return {};
+    outcome.elements_added += addresses.size() - refusals.size();
+    for (const auto& refusal : refusals) {
+        // The family is switched off on the device: that is no fault of the address.
+        if (refusal.error.code == EACCES) return refusal.error;
+        const auto& address = addresses[refusal.address];
+        limits_.refused_addresses.insert_or_assign(address, refusal.error.message);
+        refused.insert(address);
+    }
+    return refused;
 }
 
 Result<void> IpvsDataplane::unbind(const std::vector<net::IpAddress>& addresses, Outcome& outcome) {
@@ -154,8 +159,8 @@ Result<void> IpvsDataplane::unbind(const std::vector<net::IpAddress>& addresses,
 
 Result<void> IpvsDataplane::write(std::vector<FrontChange>& changes, const Extras& extras,
                                   const plan::NodeRules& node_before, Outcome& outcome) {
-    Writer writer(host_.kernel, family_, options_, Writer::Refused::kError, unknown_schedulers_, state_->draining,
-                  outcome);
+    Writer writer(host_.kernel, family_, options_, Writer::Refused::kError, limits_.unknown_schedulers,
+                  state_->draining, outcome);
     RETURN_IF_ERROR(writer.add(extras.added));
     RETURN_IF_ERROR(writer.arrive(changes));
 
@@ -203,11 +208,11 @@ Result<void> IpvsDataplane::write(std::vector<FrontChange>& changes, const Extra
             change_of(chains_of(node_before, held), chains_of(state_->node, state_->short_circuits)), outcome));
     }
     RETURN_IF_ERROR(writer.add(entries_come));
-    RETURN_IF_ERROR(bind(come, outcome));
+    ASSIGN_OR_RETURN(const auto refused, bind(come, outcome));
     RETURN_IF_ERROR(unbind(gone, outcome));
     RETURN_IF_ERROR(writer.depart(changes));
     RETURN_IF_ERROR(writer.remove(entries_gone));
-    return {};
+    return withdraw(refused, outcome);
 }
 
 Result<Outcome> IpvsDataplane::apply(const plan::Delta& delta) {
@@ -229,8 +234,13 @@ Result<Outcome> IpvsDataplane::apply(const plan::Delta& delta) {
         if (change.before) state_->service_ports.erase(change.before);
         if (change.after) state_->service_ports.insert(change.after);
     }
-    auto changes = changes_of(delta, node_before);
-    if (auto written = write(changes, extras_of(delta), node_before, outcome); !written) {
+    const auto written = [&]() -> Result<void> {
+        auto changes = changes_of(delta, node_before);
+        if (!delta.node_rules) RETURN_IF_ERROR(give_way(changes, outcome));
+        RETURN_IF_ERROR(write(changes, extras_of(delta), node_before, outcome));
+        return take_places(changes, outcome);
+    }();
+    if (!written) {
         state_.reset();
         return written.error();
     }
@@ -246,9 +256,9 @@ std::vector<SetAside> IpvsDataplane::set_aside() const {
     std::vector<SetAside> list;
     if (!state_) return list;
     for (const auto& [key, aside] : state_->aside) list.push_back({aside.name.text(), aside.reason});
-    if (!unknown_schedulers_.empty())
+    if (!limits_.unknown_schedulers.empty())
         for (const auto& plan : state_->service_ports)
-            if (unknown_schedulers_.contains(plan->scheduler))
+            if (limits_.unknown_schedulers.contains(plan->scheduler))
                 list.push_back({fmt::format("scheduler of {}", plan->name.text()),
                                 fmt::format("the kernel knows no scheduler {}; {} serves instead", plan->scheduler,
                                             options_.scheduler)});

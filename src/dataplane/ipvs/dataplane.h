@@ -69,15 +69,19 @@ class IpvsDataplane final : public Dataplane {
         std::vector<SetEntry> removed;
     };
 
-    [[nodiscard]] Result<void> prepare();
-    [[nodiscard]] Result<void> widen(Set set);
     [[nodiscard]] Result<void> settle(const plan::Plan& plan, Outcome& outcome);
     [[nodiscard]] std::vector<FrontChange> changes_of(const plan::Delta& delta, const plan::NodeRules& before);
     [[nodiscard]] Extras extras_of(const plan::Delta& delta) const;
     [[nodiscard]] Result<void> write(std::vector<FrontChange>& changes, const Extras& extras,
                                      const plan::NodeRules& node_before, Outcome& outcome);
-    [[nodiscard]] Result<void> bind(const std::vector<net::IpAddress>& addresses, Outcome& outcome);
+    // Those that the kernel refuses are in `limits_` then, and in the result.
+    [[nodiscard]] Result<std::set<net::IpAddress>> bind(const std::vector<net::IpAddress>& addresses, Outcome& outcome);
     [[nodiscard]] Result<void> unbind(const std::vector<net::IpAddress>& addresses, Outcome& outcome);
+    [[nodiscard]] Result<void> try_refused_again();
+    [[nodiscard]] Result<void> withdraw(const std::set<net::IpAddress>& refused, Outcome& outcome);
+    [[nodiscard]] Result<void> give_way(const std::vector<FrontChange>& changes, Outcome& outcome);
+    [[nodiscard]] Result<void> take_places(const std::vector<FrontChange>& changes, Outcome& outcome);
+    [[nodiscard]] std::optional<Front> front_of(const plan::DestinationKey& key) const;
     [[nodiscard]] Context context(const plan::NodeRules& node) const;
     [[nodiscard]] std::vector<Chain> chains_of(const plan::NodeRules& node, const ShortCircuits& short_circuits) const;
     [[nodiscard]] Result<void> write_rules(const RuleChange& change, Outcome& outcome);
@@ -87,7 +91,7 @@ class IpvsDataplane final : public Dataplane {
     const Host host_;
     const IpvsOptions options_;
     const bool random_fully_;
-    std::set<std::string> unknown_schedulers_;
+    Limits limits_;
     std::optional<State> state_;  // absent: nothing is known of what the kernel holds
 };
 

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "dataplane/ipvs/dataplane.h"
+#include "dataplane/ipvs/sets.h"
 
 namespace ghostip::dataplane::ipvs {
 namespace {
@@ -19,7 +20,7 @@ struct Seen {
 
 Result<Outcome> IpvsDataplane::reconcile(const plan::Plan& plan) {
     Outcome outcome;
-    unknown_schedulers_.clear();  // a module may have come
+    limits_.unknown_schedulers.clear();  // a module may have come
     auto settled = settle(plan, outcome);
     if (!settled) {
         state_.reset();
@@ -28,44 +29,10 @@ Result<Outcome> IpvsDataplane::reconcile(const plan::Plan& plan) {
     return outcome;
 }
 
-// The device and all sets, empty where they are new.
-Result<void> IpvsDataplane::prepare() {
-    RETURN_IF_ERROR(host_.kernel.links->ensure_dummy(kDevice));
-    for (const auto& row : set_rows()) {
-        auto created = host_.kernel.sets->create(definition(row.set, family_));
-        if (!created && created.error().code == EEXIST) created = widen(row.set);
-        RETURN_IF_ERROR(created);
-    }
-    return {};
-}
-
-// One of that name for fewer elements (kube-proxy's) exchanges them with a wider one, so that rules that ask it never
-// miss any.
-Result<void> IpvsDataplane::widen(Set set) {
-    auto& sets = *host_.kernel.sets;
-    auto wider = definition(set, family_);
-    const auto name = wider.name;
-    ASSIGN_OR_RETURN(const auto held, sets.contents(name));
-    if (!held) return Error{fmt::format("set {} went while it was looked at", name), ENOENT};
-    wider.name = family_ == net::Family::kIpv4 ? "GHOSTIP-WIDER" : "GHOSTIP-6-WIDER";
-    RETURN_IF_ERROR(sets.destroy(wider.name));
-    RETURN_IF_ERROR(sets.create(wider));
-    auto done = [&]() -> Result<void> {
-        if (held->header.type != wider.type || held->header.family != wider.family)
-            return Error{fmt::format("there is another set called {}, of type {}", name, held->header.type_name),
-                         EEXIST};
-        ASSIGN_OR_RETURN(const auto refused, sets.add(wider.name, wider.type, held->elements));
-        if (!refused.empty()) return refused.front().error;
-        return sets.swap(name, wider.name);
-    }();
-    const auto destroyed = sets.destroy(wider.name);
-    RETURN_IF_ERROR(done);
-    if (!destroyed) return destroyed.error();
-    return {};
-}
-
 Result<void> IpvsDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
-    RETURN_IF_ERROR(prepare());
+    RETURN_IF_ERROR(host_.kernel.links->ensure_dummy(kDevice));
+    RETURN_IF_ERROR(ensure_sets(*host_.kernel.sets, family_));
+    RETURN_IF_ERROR(try_refused_again());
     ASSIGN_OR_RETURN(auto found, compare(host_.kernel, plan, context(plan.node), random_fully_));
     // What another process left is no difference from what this one wrote.
     if (state_) {
@@ -83,8 +50,8 @@ Result<void> IpvsDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
     for (const auto& [key, aside] : state.aside) outcome.set_aside.push_back({aside.name.text(), aside.reason});
     state_ = std::move(state);
 
-    Writer writer(host_.kernel, family_, options_, Writer::Refused::kSetAside, unknown_schedulers_, state_->draining,
-                  outcome);
+    Writer writer(host_.kernel, family_, options_, Writer::Refused::kSetAside, limits_.unknown_schedulers,
+                  state_->draining, outcome);
     RETURN_IF_ERROR(writer.add(found.added));
     RETURN_IF_ERROR(writer.arrive(found.changes));
     for (const auto& [index, aside] : writer.asides()) {
@@ -104,13 +71,19 @@ Result<void> IpvsDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
     // Where the iptables mode serves by the same chains, its rules go on until everything is there that takes their
     // place. Else addresses come last, so that no packet is taken in whose source nobody would rewrite.
     const bool served = found.rules.chains.contains({tables::kNat, chains::kServices});
-    if (served) RETURN_IF_ERROR(bind(come, outcome));
+    std::set<net::IpAddress> refused;
+    if (served) {
+        ASSIGN_OR_RETURN(refused, bind(come, outcome));
+    }
     RETURN_IF_ERROR(write_rules(
         change_of(chains_of(plan.node, state_->short_circuits), render_jumps(family_), found.rules), outcome));
-    if (!served) RETURN_IF_ERROR(bind(come, outcome));
+    if (!served) {
+        ASSIGN_OR_RETURN(refused, bind(come, outcome));
+    }
     RETURN_IF_ERROR(unbind(found.unbind, outcome));
     RETURN_IF_ERROR(writer.depart(found.changes));
     RETURN_IF_ERROR(writer.remove(found.removed));
+    RETURN_IF_ERROR(withdraw(refused, outcome));
     if (found.drained) RETURN_IF_ERROR(writer.drain(std::set<Leaving>(state_->draining)));
     report_rules(outcome);
     return {};
@@ -118,9 +91,8 @@ Result<void> IpvsDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
 
 std::function<Result<Dataplane::Sight>()> IpvsDataplane::look(const plan::Plan& plan) const {
     const auto* kernel = host_.background.ipvs ? &host_.background : &host_.kernel;
-    return [kernel, plan, options = options_, unknown = unknown_schedulers_,
-            random_fully = random_fully_]() -> Result<Sight> {
-        const Context context{plan.node, plan.family, options, unknown};
+    return [kernel, plan, options = options_, limits = limits_, random_fully = random_fully_]() -> Result<Sight> {
+        const Context context{plan.node, plan.family, options, limits};
         ASSIGN_OR_RETURN(const auto found, compare(*kernel, plan, context, random_fully));
         return Sight(std::make_shared<const Seen>(Seen{found.differences}));
     };
@@ -134,8 +106,8 @@ Result<Outcome> IpvsDataplane::check(const plan::Plan& plan, const Sight& sight)
         std::any_of(state_->aside.begin(), state_->aside.end(), [](const auto& one) { return !one.second.by_option; });
     if (waits) return reconcile(plan);  // who was in the way may be gone
     Outcome outcome;
-    Writer writer(host_.kernel, family_, options_, Writer::Refused::kError, unknown_schedulers_, state_->draining,
-                  outcome);
+    Writer writer(host_.kernel, family_, options_, Writer::Refused::kError, limits_.unknown_schedulers,
+                  state_->draining, outcome);
     if (auto drained = writer.drain(std::set<Leaving>(state_->draining)); !drained) {
         state_.reset();  // which of them are gone?
         return drained.error();

@@ -6,6 +6,7 @@
 
 #include "dataplane/ipvs/cleanup.h"
 #include "dataplane/ipvs/dataplane_testing.h"
+#include "dataplane/ipvs/sets.h"
 
 namespace ghostip::dataplane::ipvs {
 namespace {
@@ -314,21 +315,123 @@ TEST(IpvsDataplane, AnUnknownSchedulerIsToldAndTheDefaultServes) {
     EXPECT_EQ(aside.front().reason, "the kernel knows no scheduler mh; rr serves instead");
 }
 
-TEST(IpvsDataplane, NarrowSetsOfKubeProxyAreWidened) {
+TEST(IpvsDataplane, WhatTheSetsNameIsOursAlsoWhereKubeProxyWroteThem) {
     Machine machine;
-    auto narrow = definition(Set::kClusterIp, net::Family::kIpv4);
-    narrow.most_elements = 65536;
-    ASSERT_TRUE(machine.sets.create(narrow));
+    const auto set = definition(Set::kClusterIp, net::Family::kIpv4);
+    ASSERT_TRUE(machine.sets.create(set));
     const auto old_element = element("172.30.0.9");
-    ASSERT_TRUE(machine.sets.add(narrow.name, narrow.type, {&old_element, 1}));
+    ASSERT_TRUE(machine.sets.add(set.name, set.type, {&old_element, 1}));
     kernel::ipvs::Service old;
     old.key = key("172.30.0.9");
     machine.ipvs.add_foreign({old, {}});
     IpvsPlanner planner;
     OnMachine process(machine);
     ASSERT_TRUE(process.reconcile(planner.plan()));
-    EXPECT_EQ(machine.sets.contents(narrow.name).value()->header.most_elements, 1U << 20);
-    EXPECT_THAT(machine.servers(), IsEmpty()) << "kube-proxy's ledger is ours";
+    EXPECT_THAT(machine.servers(), IsEmpty());
+}
+
+// Of 65,536 elements, or kube-proxy would not start beside them.
+TEST(IpvsDataplane, SetsAreKubeProxysUntilTheyAreFull) {
+    Machine machine;
+    const auto set = definition(Set::kIpvsIps, net::Family::kIpv4);
+    EXPECT_EQ(set.most_elements, 65536U);
+    // Of another size: exchanged, as long as that leaves nothing out.
+    auto other = definition(Set::kClusterIp, net::Family::kIpv4);
+    other.most_elements = 1000;
+    ASSERT_TRUE(machine.sets.create(other));
+    std::vector<kernel::ipset::Element> many;
+    for (std::uint32_t i = 0; i < set.most_elements; ++i)
+        many.push_back(address_entry(Set::kIpvsIps, ip(fmt::format("10.1.{}.{}", i / 256, i % 256))).element);
+    ASSERT_TRUE(machine.sets.create(set));
+    ASSERT_THAT(machine.sets.add(set.name, set.type, many).value(), IsEmpty());
+
+    IpvsPlanner planner;
+    OnMachine process(machine);
+    const auto most = [&](Set which) {
+        return machine.sets.contents(set_name(which, net::Family::kIpv4)).value()->header.most_elements;
+    };
+    static_cast<void>(planner.apply({put(web()), put(web_slice({{"10.0.0.1"}}))}));
+    ASSERT_TRUE(process.reconcile(planner.plan()));
+    EXPECT_EQ(most(Set::kClusterIp), 65536U);
+    EXPECT_EQ(most(Set::kIpvsIps), 1U << 20) << "what comes was written before what nobody wants went";
+    EXPECT_THAT(machine.elements(), Contains("KUBE-IPVS-IPS 172.30.0.1"));
+    EXPECT_THAT(machine.elements(), Not(Contains("KUBE-IPVS-IPS 10.1.0.0")));
+    OnMachine successor(machine);
+    ASSERT_TRUE(successor.reconcile(planner.plan()));
+    EXPECT_EQ(most(Set::kIpvsIps), 65536U);
+    EXPECT_THAT(machine.elements(), Contains("KUBE-IPVS-IPS 172.30.0.1"));
+    const auto headers = machine.sets.headers().value();
+    for (const auto& header : headers) EXPECT_NE(header.name, "GHOSTIP-WIDER");
+}
+
+// One address that the kernel does not take is no reason to stop for all.
+TEST(IpvsDataplane, AnAddressThatTheDeviceDoesNotTakeIsSetAside) {
+    Scene scene;
+    scene.machine.links.refuse_address(ip("1.2.3.4"));
+    auto object = balanced();
+    object.external_traffic_policy = api::TrafficPolicy::kLocal;
+    const auto applied = scene.change({put(object), put(web_slice({{"10.0.0.1", "r", "test-node"}}))});
+    ASSERT_TRUE(applied) << applied.error().message;
+    ASSERT_THAT(applied->set_aside, SizeIs(1));
+    EXPECT_EQ(applied->set_aside.front().object, "ns/web:p");
+    EXPECT_THAT(applied->set_aside.front().reason, HasSubstr("1.2.3.4:80/TCP: add addresses to device kube-ipvs0"));
+    EXPECT_THAT(scene.machine.bound(), ElementsAre("172.30.0.1", "5.6.7.8"));
+    EXPECT_THAT(scene.machine.servers(), Not(Contains(HasSubstr("1.2.3.4:80"))));
+    EXPECT_THAT(scene.machine.elements(), Not(Contains(HasSubstr("1.2.3.4"))));
+    EXPECT_THAT(scene.machine.rules(), Not(Contains(HasSubstr("1.2.3.4"))));
+    EXPECT_THAT(scene.process.dataplane.set_aside(), SizeIs(1));
+
+    // Known from then on: neither a look nor a change writes anything for it.
+    scene.machine.ipvs.clear_log();
+    const auto looked = scene.process.look_and_check(scene.planner.plan());
+    ASSERT_TRUE(looked);
+    EXPECT_EQ(looked->differences, 0U);
+    EXPECT_EQ(looked->transactions, 0U);
+    ASSERT_TRUE(scene.change({put(web_slice({{"10.0.0.2", "r", "test-node"}}))}));
+    EXPECT_THAT(scene.machine.servers(), Not(Contains(HasSubstr("1.2.3.4:80"))));
+
+    // A process that starts meets it anew.
+    OnMachine successor(scene.machine);
+    const auto taken = successor.reconcile(scene.planner.plan());
+    ASSERT_TRUE(taken) << taken.error().message;
+    EXPECT_THAT(taken->set_aside, SizeIs(1));
+    EXPECT_THAT(scene.machine.bound(), ElementsAre("172.30.0.1", "5.6.7.8"));
+    EXPECT_THAT(scene.machine.elements(), Not(Contains(HasSubstr("1.2.3.4"))));
+
+    scene.machine.links.accept_address(ip("1.2.3.4"));
+    ASSERT_TRUE(successor.look_and_check(scene.planner.plan()));
+    EXPECT_THAT(successor.dataplane.set_aside(), IsEmpty());
+    EXPECT_THAT(scene.machine.bound(), ElementsAre("1.2.3.4", "172.30.0.1", "5.6.7.8"));
+    EXPECT_THAT(scene.machine.servers(), Contains(HasSubstr("1.2.3.4:80 -r 10.0.0.2:8080")));
+    EXPECT_THAT(scene.machine.rules(), Contains(HasSubstr("1.2.3.4")));
+}
+
+// An external IP that is the node's own, at a port that is another Service's node port: the external IP's, while it is
+// there. Both ways in the call that brings the change.
+TEST(IpvsDataplane, ANodePortGivesWayAndComesBack) {
+    Scene scene;
+    auto other = plan::testing::service("other", "172.30.0.2", {service_port("p", 30080)});
+    other.external_ips = ips({"192.168.1.2"});
+    const auto other_slice = slice("other", "other", {slice_port("p", 9090)}, {{"10.0.0.9"}});
+    ASSERT_TRUE(scene.change({put(balanced()), put(web_slice({{"10.0.0.1"}}))}));
+    const auto before = scene.machine.all();
+    const auto came = scene.change({put(other), put(other_slice)});
+    ASSERT_TRUE(came) << came.error().message;
+    ASSERT_THAT(came->set_aside, SizeIs(1));
+    EXPECT_EQ(came->set_aside.front().object, "ns/web:p");
+    EXPECT_THAT(came->set_aside.front().reason, HasSubstr("another Service has the virtual server"));
+    EXPECT_THAT(scene.machine.servers(), Contains(HasSubstr("192.168.1.2:30080 -r 10.0.0.9:9090")));
+    EXPECT_THAT(scene.machine.servers(), Not(Contains(HasSubstr("192.168.0.2:30080"))));
+    const auto there = scene.machine.all();
+    const auto looked = scene.process.look_and_check(scene.planner.plan());
+    ASSERT_TRUE(looked);
+    EXPECT_EQ(looked->differences, 0U);
+    EXPECT_EQ(scene.machine.all(), there) << "as a look at everything has it";
+
+    const auto went = scene.change({gone(other), gone(other_slice)});
+    ASSERT_TRUE(went) << went.error().message;
+    EXPECT_THAT(scene.process.dataplane.set_aside(), IsEmpty());
+    EXPECT_EQ(scene.machine.all(), before);
 }
 
 TEST(IpvsDataplane, NodeAddressesComeAndGo) {
@@ -360,6 +463,32 @@ TEST(IpvsCleanup, TakesAwayAllThatIsOurs) {
     EXPECT_THAT(machine.servers(), IsEmpty());
     ASSERT_TRUE(clean_sets(machine.sets));
     EXPECT_THAT(machine.sets.headers().value(), IsEmpty());
+}
+
+// It writes the chains that it knows anew, and ours stand beside them.
+TEST(IpvsCleanup, LeavesWhatKubeProxyTookBack) {
+    Machine machine;
+    IpvsPlanner planner;
+    OnMachine process(machine);
+    ASSERT_TRUE(process.reconcile(planner.plan()));
+    ASSERT_TRUE(process.apply(planner.apply({put(balanced()), put(web_slice({{"10.0.0.1"}}))})));
+    EXPECT_FALSE(is_kube_proxys(machine.iptables).value());
+    ASSERT_FALSE(machine.iptables
+                     .restore("*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-NODE-PORT - [0:0]\n"
+                              "-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODE-PORT\nCOMMIT\n"
+                              "*filter\n:KUBE-PROXY-FIREWALL - [0:0]\nCOMMIT\n")
+                     .value());
+    EXPECT_TRUE(is_kube_proxys(machine.iptables).value());
+    auto expected = machine.rules();
+    std::erase_if(expected, [](const auto& line) { return line.find("GHOSTIP-") != std::string::npos; });
+    ASSERT_TRUE(clean_rules(machine.iptables));
+    EXPECT_EQ(machine.rules(), expected);
+    EXPECT_TRUE(is_kube_proxys(machine.iptables).value()) << "also when it is run again";
+    auto elements = machine.elements();
+    std::erase_if(elements, [](const auto& line) { return line.starts_with("GHOSTIP-"); });
+    ASSERT_TRUE(clean_sets(machine.sets, WhichSets::kOnlyOurs));
+    EXPECT_EQ(machine.elements(), elements);
+    EXPECT_FALSE(are_ours(machine.sets).value());
 }
 
 // kube-proxy's rules and sets have the same names.

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -46,13 +47,18 @@ struct Front {
     friend bool operator==(const Front&, const Front&) = default;
 };
 
+// What this kernel was found not to do.
+struct Limits {
+    std::set<std::string> unknown_schedulers;                 // the one of the options serves instead
+    std::map<net::IpAddress, std::string> refused_addresses;  // that the device did not take, and why
+};
+
 // What fronts are made from, beside the service port.
 struct Context {
     const plan::NodeRules& node;
     net::Family family;
     const IpvsOptions& options;
-    // That this kernel does not know; the one of the options serves instead.
-    const std::set<std::string>& unknown_schedulers;
+    const Limits& limits;
 };
 
 // In the order of the plan's destinations. A node port is not among them where this node has no address for it.

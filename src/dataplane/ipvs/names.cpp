@@ -53,11 +53,6 @@ std::string set_name(Set set, net::Family family) {
     return name.substr(0, kernel::ipset::kLongestName);
 }
 
-// kube-proxy's sets hold 65,536 elements and never more; as many services can be, so that ours hold more.
-kernel::ipset::Definition definition(Set set, net::Family family) {
-    return {set_name(set, family), row(set).type, family, 1024, 1U << 20};
-}
-
 bool is_own_chain(std::string_view table, std::string_view chain) {
     static constexpr std::array<std::string_view, 7> kNat{
         chains::kServices, chains::kLoadBalancer,  chains::kNodePort,    chains::kPostrouting,

@@ -52,7 +52,6 @@ struct SetRow {
 
 // "KUBE-6-CLUSTER-IP": at most 31 characters, which cuts two of kube-proxy's.
 [[nodiscard]] std::string set_name(Set set, net::Family family);
-[[nodiscard]] kernel::ipset::Definition definition(Set set, net::Family family);
 
 namespace tables {
 inline constexpr const char* kNat = "nat";

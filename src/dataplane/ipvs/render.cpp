@@ -69,8 +69,8 @@ std::string text(const Server& server) {
 
 std::string render(const plan::Plan& plan) {
     const IpvsOptions options;
-    const std::set<std::string> unknown;
-    const Context context{plan.node, plan.family, options, unknown};
+    const Limits limits;
+    const Context context{plan.node, plan.family, options, limits};
     std::string servers;
     std::set<net::IpAddress> addresses;
     std::array<std::vector<kernel::ipset::Element>, kSetCount> sets;

@@ -36,7 +36,7 @@ kernel::ipvs::Service service_at(const net::IpAddress& address, const plan::Serv
                                  const Destination& destination, const Context& context) {
     kernel::ipvs::Service service;
     service.key = {address, destination.key.protocol, destination.key.port, 0};
-    service.scheduler = plan.scheduler.empty() || context.unknown_schedulers.contains(plan.scheduler)
+    service.scheduler = plan.scheduler.empty() || context.limits.unknown_schedulers.contains(plan.scheduler)
                             ? context.options.scheduler
                             : plan.scheduler;
     if (plan.affinity_seconds != 0) service.flags |= kernel::ipvs::kPersistent;
@@ -106,11 +106,13 @@ void add_entries(Front& front, const Destination& destination) {
 }
 
 // To the cluster IP, whose virtual server has the pool that this traffic is due. Where internal policy Local gives that
-// one the same pool as this one there is nowhere to lead to.
+// one the same pool as this one, the plan says so.
 std::string short_circuit(const plan::ServicePortPlan& plan, const Destination& destination, const Context& context) {
     const auto inner = std::find_if(plan.destinations.begin(), plan.destinations.end(),
                                     [](const auto& other) { return other.kind == DestinationKind::kClusterIp; });
-    if (!answers_locally(destination) || inner == plan.destinations.end() || answers_locally(*inner)) return {};
+    const bool same_for_all =
+        destination.treatment(SourceClass::kPod).pool == destination.treatment(SourceClass::kOutside).pool;
+    if (same_for_all || inner == plan.destinations.end()) return {};
     std::string rule;
     kernel::iptables::RuleText text(rule, kernel::iptables::Form::kSaved, context.family);
     text.begin("-A", chains::kShortCircuit);

@@ -84,7 +84,9 @@ Chain services(const RuleContext& context) {
                          : protocol == Protocol::kUdp ? Set::kNodePortLocalUdp
                                                       : Set::kNodePortLocalSctp;
         auto rule = rules.next().protocol(protocol).comment(row(set).comment).destination_type_local();
-        rules.in(rule, set, protocol == Protocol::kSctp ? kDestination : std::string_view("dst"))
+        rules
+            .in(rules.in(rule, Set::kNodeAddresses, "dst"), set,
+                protocol == Protocol::kSctp ? kDestination : std::string_view("dst"))
             .jump(chains::kExternalLocal)
             .end();
     }
@@ -94,7 +96,9 @@ Chain services(const RuleContext& context) {
     // Addresses of the device are local too, and their ports are no node ports.
     for (const auto set : {Set::kExternalIp, Set::kExternalIpLocal, Set::kClusterIp, Set::kLoadBalancer})
         rules.ask(set, kDestination, "ACCEPT");
-    rules.next().destination_type_local().jump(chains::kNodePort).end();
+    // The sets of node ports know no addresses; others of this node are nobody's business here.
+    auto node_ports = rules.next().destination_type_local();
+    rules.in(node_ports, Set::kNodeAddresses, "dst").jump(chains::kNodePort).end();
     return rules.take();
 }
 

@@ -5,6 +5,8 @@
 #include <cerrno>
 #include <iterator>
 
+#include "dataplane/ipvs/sets.h"
+
 namespace ghostip::dataplane::ipvs {
 
 using kernel::ipvs::Command;
@@ -80,8 +82,14 @@ Result<void> Writer::change_sets(std::span<const SetEntry> entries, bool add, co
         if (elements[set].empty()) continue;
         const auto name = set_name(row.set, family_);
         const auto start = std::chrono::steady_clock::now();
-        ASSIGN_OR_RETURN(const auto refusals, add ? kernel_.sets->add(name, row.type, elements[set])
-                                                  : kernel_.sets->remove(name, row.type, elements[set]));
+        ASSIGN_OR_RETURN(auto refusals, add ? kernel_.sets->add(name, row.type, elements[set])
+                                            : kernel_.sets->remove(name, row.type, elements[set]));
+        const bool full = std::any_of(refusals.begin(), refusals.end(),
+                                      [](const auto& refusal) { return refusal.error.code == ENOSPC; });
+        if (full) {
+            RETURN_IF_ERROR(widen(*kernel_.sets, row.set, family_));
+            ASSIGN_OR_RETURN(refusals, kernel_.sets->add(name, row.type, elements[set]));
+        }
         outcome_.committed(start);
         (add ? outcome_.elements_added : outcome_.elements_deleted) += elements[set].size() - refusals.size();
         for (const auto& refusal : refusals) {

@@ -4,11 +4,11 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
-#include <string_view>
+#include <vector>
 
 #include "base/result.h"
+#include "kernel/ipvs/ipvs.h"
 
 namespace ghostip::kernel::ipvs {
 
@@ -18,12 +18,10 @@ namespace ghostip::kernel::ipvs {
 
 struct Servers {
     std::uint32_t virtual_servers = 0;
-    std::uint64_t active_connections = 0;
+    std::uint64_t connections = 0;  // that would be cut off without them
 };
-// Absent: not available.
-[[nodiscard]] Result<std::optional<Servers>> servers();
-// The same of the text that /proc/net/ip_vs is.
-[[nodiscard]] Servers parse_servers(std::string_view text);
+// UDP is never active for the kernel; of TCP and SCTP those count that are established.
+[[nodiscard]] Result<Servers> count(Ipvs& ipvs, const std::vector<Service>& services);
 
 // All virtual servers of the namespace.
 [[nodiscard]] Result<void> flush_servers();

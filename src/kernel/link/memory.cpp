@@ -63,8 +63,10 @@ Result<std::vector<Refusal>> MemoryLinks::add_addresses(const std::string& dummy
     std::vector<Refusal> refusals;
     for (std::size_t i = 0; i < addresses.size(); ++i) {
         const DeviceAddress made{dummy, addresses[i], net::address_bits(addresses[i].family())};
-        if (addresses[i].family() == refused_) {
-            refusals.push_back({i, errno_error(EACCES, fmt::format("{}: {}", what, addresses[i].text()))});
+        const bool off = addresses[i].family() == refused_;
+        if (off || refused_addresses_.contains(addresses[i])) {
+            refusals.push_back(
+                {i, errno_error(off ? EACCES : EINVAL, fmt::format("{}: {}", what, addresses[i].text()))});
         } else if (std::find(state->addresses.begin(), state->addresses.end(), made) == state->addresses.end()) {
             state->addresses.push_back(made);
             ++counters_.added;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 
 #include "kernel/link/link.h"
 
@@ -31,6 +32,9 @@ class MemoryLinks final : public Links {
     void add_address(const DeviceAddress& address) { devices_.at(address.device).addresses.push_back(address); }
     // A family that devices do not take (IPv6 where it is switched off): its addresses are refused with EACCES.
     void set_refused(std::optional<net::Family> family) { refused_ = family; }
+    // One that devices do not take, and may later (EINVAL).
+    void refuse_address(const net::IpAddress& address) { refused_addresses_.insert(address); }
+    void accept_address(const net::IpAddress& address) { refused_addresses_.erase(address); }
     // The call-th call from now on (1: the next) fails with this errno value and does nothing.
     void fail_call(std::uint64_t call, int code) { failures_[counters_.calls + call] = code; }
     [[nodiscard]] Counters counters() const { return counters_; }
@@ -46,6 +50,7 @@ class MemoryLinks final : public Links {
 
     std::map<std::string, State> devices_;
     std::optional<net::Family> refused_;
+    std::set<net::IpAddress> refused_addresses_;
     Counters counters_;
     std::map<std::uint64_t, int> failures_;
 };
