@@ -1,5 +1,6 @@
 #include "agent/agent.h"
 
+#include <linux/capability.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 
 #include "agent/modes.h"
 #include "agent/neighbours.h"
+#include "agent/privileges.h"
 #include "base/log.h"
 #include "kernel/conntrack/linux.h"
 #include "kernel/route/addresses.h"
@@ -110,6 +112,10 @@ Result<void> Agent::open_families() {
         if (config_.dataplane.count_services && !dataplane->count_reader())
             log::warning("{}: {} mode cannot count the packets of Services on this host: not counted",
                          net::family_name(family), mode->name);
+        // With these privileges it is not what was expected.
+        const bool may_program = has_capability(CAP_NET_ADMIN);
+        for (const auto& remark : dataplane->remarks())
+            log::at_level(may_program ? log::Level::kWarning : log::Level::kInfo, "{} mode: {}", mode->name, remark);
         if (variant_.empty() && !dataplane->variant_name().empty()) {
             variant_ = dataplane->variant_name();
             log::info("{} mode, variant {}", mode->name, variant_);
@@ -144,6 +150,38 @@ void Agent::stop() {
     const std::uint64_t one = 1;
     (void)!::write(stop_event_.get(), &one, sizeof one);
     queue_.wake();
+    resumed_.notify_all();
+}
+
+void Agent::pause() {
+    const std::lock_guard turn(turn_);
+    paused_ = true;
+    health_check_ports_.suspend();
+}
+
+void Agent::resume() {
+    {
+        const std::lock_guard turn(turn_);
+        if (!paused_) return;
+        paused_ = false;
+        const auto now = Clock::now();
+        health_check_ports_.resume(now);
+        for (auto& proxier : proxiers_) proxier->check_soon(now);
+    }
+    resumed_.notify_all();
+    queue_.wake();
+}
+
+// The loop may work while it has this; not while it is paused.
+std::unique_lock<std::mutex> Agent::begin_turn() {
+    constexpr std::chrono::milliseconds kLook{100};  // stop() does not wait for a turn, so that it may be missed
+    std::unique_lock turn(turn_);
+    while (paused_ && !stop_) {
+        note_waiting(10 * kLook);
+        resumed_.wait_for(turn, kLook);
+    }
+    note_working();
+    return turn;
 }
 
 // They stay in the queue until all is there: it keeps the latest state of each object, however long that takes.
@@ -192,21 +230,25 @@ bool Agent::all_tried() const {
 Result<void> Agent::run() {
     RETURN_IF_ERROR(source_.start(queue_));
     std::vector<api::Change> changes = wait_for_first_list();
-    if (stop_) return {};
-    note_working();
-    start_watching();
-    sync(changes);
-    follow_writes();
+    {
+        const auto turn = begin_turn();
+        if (stop_) return {};
+        start_watching();
+        sync(changes);
+        follow_writes();
+    }
     while (!stop_) {
         const auto most = until_due();
         note_waiting(most);
         changes = queue_.take(most).changes;
-        note_working();
+        auto turn = begin_turn();
+        if (stop_) return {};
         read_inbox();
         follow_writes();
         const bool syncs = !changes.empty() || addresses_changed_;
         if (syncs) sync(changes);
         tick();
+        turn.unlock();
         pace(syncs);
     }
     return {};
@@ -250,7 +292,12 @@ void Agent::start_watching() {
     neighbours_at_ = Clock::now();
     if (config_.mode->watch == nullptr) return;
     std::vector<dataplane::Dataplane*> dataplanes;
-    for (const auto& proxier : proxiers_) dataplanes.push_back(&proxier->dataplane());
+    for (const auto& proxier : proxiers_)
+        if (auto* writer = proxier->dataplane().writer()) dataplanes.push_back(writer);
+    if (dataplanes.empty()) {  // nothing is written that somebody could change; what could not be had is tried again
+        for (const auto& proxier : proxiers_) proxier->blind(Clock::now());
+        return;
+    }
     auto watch = config_.mode->watch(dataplanes);
     auto paused = watch ? (*watch)->pause() : Result<void>();
     if (watch && paused) {

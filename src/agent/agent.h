@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -63,6 +64,10 @@ class Agent {
     [[nodiscard]] Result<void> run_once();
     // From any thread, also before run().
     void stop();
+    // From any thread but the loop's: nothing is written and no health-check node port is open between the two, for
+    // another process may do it. pause() returns when that is so; what changes meanwhile waits.
+    void pause();
+    void resume();
 
   private:
     using Time = Proxier::Time;
@@ -86,6 +91,7 @@ class Agent {
     void follow_writes();
     void tell_if_synced();
     void follow_node(const std::vector<api::Change>& changes);
+    [[nodiscard]] std::unique_lock<std::mutex> begin_turn();
     void note_synced();
     void note_waiting(std::chrono::milliseconds time);
     void note_working();
@@ -118,6 +124,9 @@ class Agent {
     std::uint32_t paced_ = 0;  // owned by the loop's thread: transactions that were paid for
     std::unique_ptr<dataplane::DriftWatch> drift_watch_;  // null: none; set before its thread starts
 
+    std::mutex turn_;  // held by the loop while it works, not while it waits; taken before mutex_
+    std::condition_variable resumed_;
+    bool paused_ = false;  // guarded by turn_
     std::mutex mutex_;
     Inbox inbox_;  // guarded by mutex_
     std::atomic<bool> stop_ = false;

@@ -26,7 +26,7 @@ constexpr std::array kAllowed{
     "lseek", "_llseek", "stat", "lstat", "fstat", "newfstatat", "fstatat64", "stat64", "lstat64", "fstat64", "statx",
     "fstatfs", "access", "faccessat", "faccessat2", "readlink", "readlinkat", "getdents", "getdents64", "getcwd", "dup",
     "dup2", "dup3", "fcntl", "fcntl64", "ftruncate", "fsync", "fadvise64", "inotify_init", "inotify_init1",
-    "inotify_add_watch", "inotify_rm_watch", "sendfile", "sendfile64", "pipe", "pipe2",
+    "inotify_add_watch", "inotify_rm_watch", "sendfile", "sendfile64", "splice", "pipe", "pipe2",
     // sockets; socket() itself by its family
     "socketpair", "bind", "listen", "accept", "accept4", "connect", "shutdown", "getsockname", "getpeername",
     "getsockopt", "setsockopt", "send", "sendto", "sendmsg", "sendmmsg", "recv", "recvfrom", "recvmsg", "recvmmsg",

@@ -48,6 +48,19 @@ void HealthCheckPorts::take(net::Family family, const plan::Delta& delta) {
     }
 }
 
+void HealthCheckPorts::suspend() {
+    stay_closed_ = true;
+    for (auto& [key, wanted] : wanted_) {
+        close(wanted);
+        changed_.insert(key);
+    }
+}
+
+void HealthCheckPorts::resume(Time now) {
+    stay_closed_ = false;
+    for (const auto family : net::kFamilies) settle(family, now);
+}
+
 void HealthCheckPorts::settle(net::Family family, Time now) {
     if (stay_closed_) return;
     if (now >= retry_allowed_at_) changed_.insert(failed_.begin(), failed_.end());
@@ -121,7 +134,7 @@ Result<void> HealthCheckPorts::listen(const Key& key, Wanted& wanted) {
 HealthCheckPorts::Time HealthCheckPorts::due() const { return failed_.empty() ? Time::max() : retry_at_; }
 
 void HealthCheckPorts::tick(Time now) {
-    if (now < due()) return;
+    if (now < due() || stay_closed_) return;
     retry_at_ = Time::max();
     // What was taken and is not in the kernel yet waits for that.
     for (const auto& key : std::set<Key>(failed_))

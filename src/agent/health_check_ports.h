@@ -41,6 +41,9 @@ class HealthCheckPorts {
 
     // For who leaves after one sync: nothing is opened.
     void stay_closed() { stay_closed_ = true; }
+    // All are closed until resume(), for a successor that wants them.
+    void suspend();
+    void resume(Time now);
     // Takes from the delta what concerns these ports; nothing happens before settle().
     void take(net::Family family, const plan::Delta& delta);
     // The kernel holds what was taken: opens, closes, and answers with the new numbers.

@@ -160,8 +160,8 @@ bool clean_servers(TraceHost& host, Ipvs when, Removed& removed) {
         return false;
     }
     const bool some = *servers && (*servers)->virtual_servers > 0;
-    if (some && when == Ipvs::kIdle && (*servers)->active_connections > 0) {
-        removed.ipvs_connections = (*servers)->active_connections;
+    if (some && when == Ipvs::kIdle && (*servers)->connections > 0) {
+        removed.ipvs_connections = (*servers)->connections;
         return false;
     }
     if (!some) return true;

@@ -50,21 +50,28 @@ std::string simple_samples(const Family<Child>& family, const std::string& name)
 }
 
 // The count is the last bucket, read once, so that the two always agree.
-std::string histogram_samples(const Family<Histogram>& family, const std::string& name) {
-    auto bucket_labels = family.labels();
+template <typename Cumulative>
+std::string one_histogram(const std::string& name, const std::vector<std::string>& labels, const LabelValues& values,
+                          const std::vector<double>& limits, double sum, const Cumulative& cumulative) {
+    auto bucket_labels = labels;
     bucket_labels.emplace_back("le");
     std::string out;
+    std::uint64_t count = 0;
+    for (std::size_t i = 0; i <= limits.size(); ++i) {
+        auto bucket_values = values;
+        bucket_values.push_back(i < limits.size() ? number(limits[i]) : "+Inf");
+        count = std::max<std::uint64_t>(count, cumulative(i));
+        out += fmt::format("{}_bucket{} {}\n", name, label_text(bucket_labels, bucket_values), count);
+    }
+    const std::string own = label_text(labels, values);
+    return out + fmt::format("{}_sum{} {}\n{}_count{} {}\n", name, own, number(sum), name, own, count);
+}
+
+std::string histogram_samples(const Family<Histogram>& family, const std::string& name) {
+    std::string out;
     family.each([&](const LabelValues& values, const Histogram& child) {
-        const double sum = child.sum();
-        std::uint64_t count = 0;
-        for (std::size_t i = 0; i <= child.limits().size(); ++i) {
-            auto bucket_values = values;
-            bucket_values.push_back(i < child.limits().size() ? number(child.limits()[i]) : "+Inf");
-            count = std::max(count, child.cumulative(i));
-            out += fmt::format("{}_bucket{} {}\n", name, label_text(bucket_labels, bucket_values), count);
-        }
-        const std::string labels = label_text(family.labels(), values);
-        out += fmt::format("{}_sum{} {}\n{}_count{} {}\n", name, labels, number(sum), name, labels, count);
+        out += one_histogram(name, family.labels(), values, child.limits(), child.sum(),
+                             [&](std::size_t i) { return child.cumulative(i); });
     });
     return out;
 }
@@ -135,6 +142,24 @@ void MetricsRegistry::observed_family(Kind kind, std::string name, std::string h
                               }
                               return out;
                           }});
+}
+
+void MetricsRegistry::observed_histograms(std::string name, std::string help, std::vector<std::string> labels,
+                                          std::vector<double> limits, std::function<Histograms()> values) {
+    const std::lock_guard lock(mutex_);
+    add(std::move(name),
+        {std::move(help), "histogram",
+         [names = std::move(labels), limits = std::move(limits), ask = std::move(values)](const std::string& as) {
+             std::string out;
+             for (auto& one : ask()) {
+                 one.labels.resize(names.size());
+                 one.counts.resize(limits.size() + 1);
+                 std::uint64_t below = 0;
+                 out += one_histogram(as, names, one.labels, limits, one.sum,
+                                      [&](std::size_t i) { return below += one.counts[i]; });
+             }
+             return out;
+         }});
 }
 
 std::size_t MetricsRegistry::count_described(std::string_view start) const {

@@ -99,6 +99,16 @@ class MetricsRegistry {
     void observed_family(Kind kind, std::string name, std::string help, std::vector<std::string> labels,
                          std::function<Values()> values);
 
+    // The same for histograms that somebody else counts: each bucket alone, one more than there are limits.
+    struct HistogramValue {
+        LabelValues labels;
+        std::vector<std::uint64_t> counts;
+        double sum = 0;
+    };
+    using Histograms = std::vector<HistogramValue>;
+    void observed_histograms(std::string name, std::string help, std::vector<std::string> labels,
+                             std::vector<double> limits, std::function<Histograms()> values);
+
     // How many names have a help that starts so.
     [[nodiscard]] std::size_t count_described(std::string_view start) const;
 

@@ -5,12 +5,15 @@
 #include "dataplane/iptables/dataplane.h"
 #include "dataplane/ipvs/dataplane.h"
 #include "dataplane/nftables/dataplane.h"
+#include "dataplane/nftables/sighting.h"
+#include "dataplane/userspace/dataplane.h"
 
 namespace ghostip::agent {
 
 std::span<const dataplane::Mode> modes() {
-    static const std::array<dataplane::Mode, 3> table{dataplane::nftables::mode(), dataplane::iptables::mode(),
-                                                      dataplane::ipvs::mode()};
+    static const std::array<dataplane::Mode, 4> table{
+        dataplane::nftables::mode(), dataplane::iptables::mode(), dataplane::ipvs::mode(),
+        dataplane::userspace::mode(dataplane::nftables::mode(), dataplane::nftables::leads)};
     return table;
 }
 

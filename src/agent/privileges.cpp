@@ -30,6 +30,8 @@ std::vector<int> needed_capabilities(const Privileges& privileges) {
     return capabilities;
 }
 
+bool has_capability(int capability) { return capng_get_caps_process() == 0 && has(CAPNG_EFFECTIVE, capability); }
+
 Result<void> keep_only(const std::vector<int>& capabilities, std::span<const int> for_programs) {
     if (capng_get_caps_process() != 0) return fail("read this process's capabilities");
     std::vector<int> kept;

@@ -31,6 +31,9 @@ struct Privileges {
 // Capability numbers of linux/capability.h, ascending.
 [[nodiscard]] std::vector<int> needed_capabilities(const Privileges& privileges);
 
+// Whether the calling thread may use it now.
+[[nodiscard]] bool has_capability(int capability);
+
 // Keeps of `capabilities` what this process has, gives up the rest for good (also for programs that it starts), and
 // sets no_new_privs. Programs that it starts get of what is kept `for_programs`, and nothing else: root's own rights
 // are not given to them (secure bits).

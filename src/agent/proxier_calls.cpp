@@ -152,6 +152,7 @@ Result<void> Proxier::sync_ended(const Programmer::Answer& answer, Time now) {
         return result.error();
     }
     take_outcome(*result, answer.set_aside);
+    if (result->flows) under_way_.flows = *result->flows;
     if (call_.what == What::kReconcile) reconciled(*result, now);
     log::debug("{}: synced in {:.2f} ms, of which planning {:.2f}", net::family_name(family_), seconds * 1000,
                under_way_.planning.count() * 1000);

@@ -42,12 +42,7 @@ class LinuxTraceHost : public TraceHost {
             return std::optional<kernel::ipvs::Servers>();
         ASSIGN_OR_RETURN(const auto kernel, open_ipvs());
         ASSIGN_OR_RETURN(const auto own, dataplane::ipvs::own_servers(*kernel.ipvs, *kernel.sets, *kernel.links));
-        kernel::ipvs::Servers servers;
-        for (const auto& service : own) {
-            ++servers.virtual_servers;
-            ASSIGN_OR_RETURN(const auto destinations, kernel.ipvs->destinations(service.key));
-            for (const auto& destination : destinations) servers.active_connections += destination.connections.active;
-        }
+        ASSIGN_OR_RETURN(const auto servers, kernel::ipvs::count(*kernel.ipvs, own));
         return std::optional(servers);
     }
     Result<void> delete_ipvs_servers() override {

@@ -116,8 +116,10 @@ void write(Writer& out, const Service& service) {
     out.member("name", service.name).member("namespace", service.namespace_);
     if (service.proxied_elsewhere)
         out.key("labels").open('{').member("service.kubernetes.io/service-proxy-name", "elsewhere").close('}');
-    if (!service.scheduler.empty() || !service.endpoint_weights.empty()) {
+    if (!service.scheduler.empty() || !service.endpoint_weights.empty() || service.proxy_protocol != 0) {
         out.key("annotations").open('{');
+        if (service.proxy_protocol != 0)
+            out.member(kProxyProtocolAnnotation, service.proxy_protocol == 1 ? "v1" : "v2");
         if (!service.scheduler.empty()) out.member(kSchedulerAnnotation, service.scheduler);
         write_weights(out, service.endpoint_weights);
         out.close('}');

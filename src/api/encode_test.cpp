@@ -32,6 +32,7 @@ std::vector<Case> cases() {
     full.proxied_elsewhere = true;
     full.scheduler = "wlc";
     full.endpoint_weights = {{address("10.1.0.1"), 0}, {address("fd00:1::1"), 65535}};
+    full.proxy_protocol = 2;
     Service headless;
     headless.namespace_ = "shop";
     headless.name = "db";

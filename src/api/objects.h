@@ -24,6 +24,7 @@ namespace ghostip::api {
 // Annotations of ghostip's own (docs/annotations.md).
 inline constexpr std::string_view kSchedulerAnnotation = "ghostip.io/ipvs-scheduler";
 inline constexpr std::string_view kWeightsAnnotation = "ghostip.io/endpoint-weights";
+inline constexpr std::string_view kProxyProtocolAnnotation = "ghostip.io/proxy-protocol";
 
 // How much of the traffic an endpoint gets beside the others, in modes that schedule. 0: nothing new.
 struct EndpointWeight {
@@ -67,6 +68,7 @@ struct Service {
     std::string scheduler;                     // annotation ghostip.io/ipvs-scheduler; empty = the node's
     // Annotation ghostip.io/endpoint-weights: sorted by address, each once.
     std::vector<EndpointWeight> endpoint_weights;
+    std::uint8_t proxy_protocol = 0;  // annotation ghostip.io/proxy-protocol: version 1 or 2; 0 = none
 
     friend bool operator==(const Service&, const Service&) = default;
 };

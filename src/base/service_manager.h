@@ -7,9 +7,12 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/fd.h"
 
@@ -35,8 +38,19 @@ class ServiceManager {
     // Before ready(): the start takes at least so much longer from now on. (systemd 236)
     void extend_start(std::chrono::microseconds by) const;
 
+    // Keeps them for the next start of this service, as far as the unit has room (systemd 219,
+    // FileDescriptorStoreMax=): listening sockets, at which clients wait meanwhile. At most 253 a call. `name`: any
+    // text of up to 80 bytes, more if it has few odd characters.
+    void keep(std::string_view name, std::span<const Fd> descriptors) const;
+    // Keeps those of that name no longer. (systemd 236)
+    void forget(std::string_view name) const;
+    // What was kept for this process, by name. Once, at the start, before descriptors are opened by others.
+    using Kept = std::map<std::string, std::vector<Fd>>;
+    [[nodiscard]] static Kept kept();
+    [[nodiscard]] static Kept kept(const std::function<const char*(const char*)>& variable, int first);
+
   private:
-    void send(std::string_view message) const;
+    void send(std::string_view message, std::span<const Fd> descriptors = {}) const;
 
     Fd socket_;            // constant after construction
     std::string address_;  // constant after construction: a whole sockaddr_un, as it goes to the kernel

@@ -1,5 +1,6 @@
 #include "base/service_manager.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -8,8 +9,10 @@
 
 #include <array>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <map>
+#include <vector>
 
 namespace ghostip {
 namespace {
@@ -34,11 +37,24 @@ class Listener {
         const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
         EXPECT_EQ(::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&address), length), 0);
     }
-    std::string heard() {
+    std::string heard(std::vector<Fd>* descriptors = nullptr) {
         pollfd readable{socket_.get(), POLLIN, 0};
         if (::poll(&readable, 1, 5000) != 1) return "nothing";
         std::array<char, 512> buffer{};
-        const auto got = ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
+        alignas(cmsghdr) std::array<char, 256> control{};
+        iovec text{buffer.data(), buffer.size()};
+        msghdr packet{};
+        packet.msg_iov = &text;
+        packet.msg_iovlen = 1;
+        packet.msg_control = control.data();
+        packet.msg_controllen = control.size();
+        const auto got = ::recvmsg(socket_.get(), &packet, MSG_CMSG_CLOEXEC);
+        if (const auto* header = CMSG_FIRSTHDR(&packet); header != nullptr && descriptors != nullptr)
+            for (std::size_t at = 0; at + CMSG_LEN(0) < header->cmsg_len; at += sizeof(int)) {
+                int number = -1;
+                std::memcpy(&number, CMSG_DATA(header) + at, sizeof number);
+                descriptors->emplace_back(number);
+            }
         return {buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(got, 0))};
     }
 
@@ -77,6 +93,53 @@ TEST_P(ServiceManagers, HearsEachMessage) {
 
 INSTANTIATE_TEST_SUITE_P(Sockets, ServiceManagers, ::testing::Bool(),
                          [](const auto& one) { return one.param ? "Abstract" : "Path"; });
+
+TEST_P(ServiceManagers, KeepsDescriptorsForTheNextStart) {
+    Listener listener(name());
+    const auto service = manager({{"NOTIFY_SOCKET", name()}});
+    std::array<int, 2> ends{};
+    ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+    std::vector<Fd> pipe;
+    pipe.emplace_back(ends[0]);
+    pipe.emplace_back(ends[1]);
+    service.keep("udp ns/dns:dns 100%", pipe);
+    std::vector<Fd> received;
+    EXPECT_EQ(listener.heard(&received), "FDSTORE=1\nFDNAME=udp ns/dns%3adns 100%25");
+    ASSERT_EQ(received.size(), 2U);
+    ASSERT_EQ(::write(received[1].get(), "x", 1), 1);
+    char byte = 0;
+    EXPECT_EQ(::read(pipe[0].get(), &byte, 1), 1) << "the very pipe";
+    service.forget("udp ns/dns:dns 100%");
+    EXPECT_EQ(listener.heard(), "FDSTOREREMOVE=1\nFDNAME=udp ns/dns%3adns 100%25");
+}
+
+// As a service manager starts a process: numbers in a row, names with colons between.
+TEST(ServiceManager, FindsWhatWasKept) {
+    constexpr int kFirst = 700;
+    const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    const auto kept = [&](const std::string& pid, const std::string& count, const std::string& names) {
+        for (int i = 0; i < 3; ++i) EXPECT_EQ(::dup2(null.get(), kFirst + i), kFirst + i);
+        const Variables variables{{"LISTEN_PID", pid}, {"LISTEN_FDS", count}, {"LISTEN_FDNAMES", names}};
+        auto all = ServiceManager::kept(
+            [&](const char* name) -> const char* {
+                const auto found = variables.find(name);
+                return found == variables.end() ? nullptr : found->second.c_str();
+            },
+            kFirst);
+        std::map<std::string, std::size_t> sizes;
+        for (const auto& [name, descriptors] : all) sizes[name] = descriptors.size();
+        return sizes;
+    };
+    using Sizes = std::map<std::string, std::size_t>;
+    const auto own = std::to_string(::getpid());
+    EXPECT_EQ(kept(own, "3", "a%3ab:c:a%3ab"), (Sizes{{"a:b", 2}, {"c", 1}}));
+    EXPECT_EQ(kept(own, "3", "a"), (Sizes{{"a", 1}, {"", 2}})) << "fewer names than descriptors";
+    EXPECT_EQ(kept(own, "4", "a:b:c:d"), (Sizes{{"a", 1}, {"b", 1}, {"c", 1}})) << "one was not there";
+    EXPECT_EQ(kept(own, "2", "100%:%zz"), (Sizes{{"100%", 1}, {"%zz", 1}})) << "somebody else's";
+    for (const auto* odd : {"", "-1", "x"}) EXPECT_EQ(kept(own, odd, "a"), Sizes{}) << odd;
+    EXPECT_EQ(kept(std::to_string(::getppid()), "3", "a:b:c"), Sizes{}) << "another process's";
+    for (int i = 0; i < 3; ++i) ::close(kFirst + i);
+}
 
 TEST(ServiceManager, NobodyListens) {
     for (const std::string odd : {"", "@", "relative/path", "vsock:2:1"}) {

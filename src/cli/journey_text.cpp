@@ -30,6 +30,9 @@ std::string why(const Journey& journey, const plan::NodeRules& node) {
             return fmt::format("{} is an address of a Service, but no Service has port {}/{} on it",
                                flow.destination.text(), flow.port, net::protocol_name(flow.protocol));
         case Reason::kNoWeight: return "every usable endpoint has weight 0";
+        case Reason::kNotRelayed:
+            return fmt::format("the relay that serves node ports at localhost does not carry {}",
+                               net::protocol_name(flow.protocol));
         case Reason::kUnallocatedClusterIp:
             return fmt::format("{} is in a service range, but no Service has it", flow.destination.text());
         case Reason::kRefusedAddress:
@@ -124,6 +127,18 @@ std::string select_text(const Journey& journey, const Surroundings& around) {
     return text;
 }
 
+// Two connections: the client's ends here.
+std::string relayed_text(const Journey& journey, const plan::NodeRules& node) {
+    const auto& flow = journey.flow;
+    std::string text = fmt::format("3 rewrite  carried by ghostip: {} ends at this node, and a second one goes out\n",
+                                   flow.protocol == net::Protocol::kTcp ? "the connection" : "the session");
+    text += fmt::format("           source: {} -> {}\n", flow.source.text(), masqueraded_source(node));
+    if (journey.service_port->proxy_protocol != 0)
+        text += fmt::format("           the endpoint is told {} first (PROXY protocol v{})\n", flow.source.text(),
+                            journey.service_port->proxy_protocol);
+    return text + "4 route    by this node's routes to the endpoint; what comes back is carried to the client\n";
+}
+
 std::string steps_text(const Journey& journey, const Surroundings& around) {
     const auto& flow = journey.flow;
     const auto& node = around.node;
@@ -146,6 +161,10 @@ std::string steps_text(const Journey& journey, const Surroundings& around) {
         text += fmt::format(
             "             a client that was here{} in the last {} s goes where it went before (ClientIP)\n",
             journey.sticks_to_destination ? ", by this address," : "", journey.service_port->affinity_seconds);
+    if (journey.relayed) {
+        text += relayed_text(journey, node);
+        return text;
+    }
     text += fmt::format("3 rewrite  destination: {} -> the endpoint's\n", net::host_port(flow.destination, flow.port));
     text += journey.masquerade
                 ? fmt::format("           source: {} -> {}\n", flow.source.text(), masqueraded_source(node))
@@ -163,12 +182,15 @@ std::string steps_text(const Journey& journey, const Surroundings& around) {
     return text;
 }
 
-std::string live_text(const dataplane::Sighting& seen) {
+std::string live_text(const Journey& journey, const dataplane::Sighting& seen) {
     std::string text = "\nin the kernel\n";
     for (const auto& line : seen.found) text += fmt::format("           {}\n", line);
     if (seen.found.empty()) text += "           nothing for this packet\n";
     for (const auto& difference : seen.differences) text += fmt::format("DIFFERS    {}\n", difference);
-    return text + (seen.differences.empty() ? "agrees     with the plan\n" : "");
+    if (!seen.differences.empty()) return text;
+    if (journey.relayed)
+        text += "           whom the relay dials is the plan's word: what it remembers cannot be read here\n";
+    return text + "agrees     with the plan\n";
 }
 
 void live_json(const dataplane::Sighting& seen, JsonText& json) {
@@ -189,7 +211,7 @@ void live_json(const dataplane::Sighting& seen, JsonText& json) {
 }  // namespace
 
 std::string journey_text(const Journey& journey, const Surroundings& around) {
-    return steps_text(journey, around) + (around.seen == nullptr ? "" : live_text(*around.seen));
+    return steps_text(journey, around) + (around.seen == nullptr ? "" : live_text(journey, *around.seen));
 }
 
 std::string journey_json(const Journey& journey, const Surroundings& around) {
@@ -239,6 +261,7 @@ std::string journey_json(const Journey& journey, const Surroundings& around) {
     json.begin_object();
     if (journey.verdict == Verdict::kBalanced) {
         json.field("destination", "endpoint");
+        json.boolean("relayed", journey.relayed);
         json.field("source", journey.masquerade ? "masqueraded" : "kept");
         json.field("sourceAfter", journey.masquerade ? (node.node_ip ? node.node_ip->text() : "") : flow.source.text());
     }

@@ -24,7 +24,8 @@ void add_node_flags(CLI::App& command, NodeFlags& flags) {
         .add_option("--manifests", flags.manifests,
                     "File or folder with Services, EndpointSlices, Nodes (YAML or JSON)")
         ->required();
-    command.add_option("--proxy-mode", flags.configuration.mode, "Which dataplane: nftables, iptables, ipvs")
+    command
+        .add_option("--proxy-mode", flags.configuration.mode, "Which dataplane: nftables, iptables, ipvs, userspace")
         ->capture_default_str();
     command.add_option("--ipvs-scheduler", flags.configuration.ipvs.scheduler,
                        "Of mode ipvs: who chooses the endpoint where a Service does not say; default: rr");
@@ -84,6 +85,7 @@ Result<NodeOptions> node_options(const NodeFlags& flags) {
     agent::config::apply_platform_defaults(configuration);
     if (const auto errors = agent::config::validate(configuration); !errors.empty()) return fail("{}", errors.text());
     ASSIGN_OR_RETURN(options.settings, agent::config::node_settings(configuration, flags.allowed_external_ips));
+    options.dataplane.relay.mark = dataplane::relay_mark_beside(options.settings.masquerade_bit);
     return options;
 }
 

@@ -176,6 +176,37 @@ void add_log_flags(FlagSet& set, ProxyFlags& f) {
              "logging.options.json.infoBufferSize", "Without meaning (gate LoggingAlphaOptions)"});
 }
 
+void add_relay_flags(FlagSet& set, RelaySettings& relay) {
+    set.add({"listen", list_value(relay.listen), "",
+             "Of userspace mode: carry clients of ADDRESS:PORT to a Service too, NAMESPACE/NAME[:PORT]=ADDRESS:PORT"});
+    set.add(
+        {"drain-timeout", duration_value(relay.drain_timeout), "",
+         "Of userspace mode: how long a connection goes on when its endpoint has left, or this process is to end; 0: "
+         "until it ends itself, and not at all when the process ends"});
+    set.add({"relay-pick", string_value(relay.pick), "",
+             "Of userspace mode: how endpoints are chosen, round-robin or random"});
+    set.add({"relay-redirect", bool_value(relay.redirect), "",
+             "Of userspace mode: lead packets to it by rules in the kernel; false: only node ports and --listen"});
+    set.add({"relay-threads", uint_value(relay.threads, 0, 1024), "", "… threads that carry; 0: one a core"});
+    set.add({"relay-max-connections", uint_value(relay.max_connections, 1, kAnyNumber), "",
+             "… connections at once; more of them wait in the backlog"});
+    set.add({"relay-max-connections-per-service", uint_value(relay.max_connections_per_service, 0, kAnyNumber), "",
+             "… of one service port; more of them are reset. 0: only the limit of all together"});
+    set.add({"relay-buffer-kib", uint_value(relay.buffer_kib, 4, 1U << 20U), "",
+             "… memory for each direction of a connection"});
+    set.add({"relay-backlog", uint_value(relay.backlog, 1, 1U << 20U), "", "… of each listening socket"});
+    set.add({"relay-max-udp-sessions", uint_value(relay.max_udp_sessions, 1, kAnyNumber), "",
+             "… UDP clients at once; datagrams of more are dropped"});
+    set.add({"relay-max-udp-sessions-per-client", uint_value(relay.max_udp_sessions_per_client, 1, kAnyNumber), "",
+             "… of one client address"});
+    set.add(
+        {"handover-socket", string_value(relay.handover_socket), "",
+         "Where a process that carries traffic hands its listeners to the next one: a path, or @NAME in the network "
+         "namespace; empty: nowhere"});
+    set.add({"relay-udp-timeout", duration_value(relay.udp_timeout), "",
+             "… a UDP session ends when neither side has sent for so long"});
+}
+
 void add_own_flags(FlagSet& set, ProxyFlags& f) {
     auto& own = f.own;
     set.begin_group("ghostip's own");
@@ -198,6 +229,7 @@ void add_own_flags(FlagSet& set, ProxyFlags& f) {
              "At most so many transactions, on the average: other programs that write rules wait for each"});
     set.add({"full-check-seconds", uint_value(own.full_check_seconds, 1, 7 * 24 * 3600), "",
              "How often all that the kernel holds is compared with what it should hold"});
+    add_relay_flags(set, own.relay);
     set.add({"service-counters", bool_value(own.service_counters), "",
              "Count packets and bytes of each Service's ports, for /metrics; costs a look-up for each packet"});
     set.add({"mass-removal-percent", uint_value(own.mass_removal_percent, 0, 100), "",

@@ -13,6 +13,23 @@
 
 namespace ghostip::cli {
 
+// Of what carries traffic in this process. Zero is no limit where ghostip has none of its own.
+struct RelaySettings {
+    std::uint32_t threads = 0;  // 0: one a core
+    std::vector<std::string> listen;
+    std::string pick = "round-robin";
+    bool redirect = true;
+    agent::config::Duration drain_timeout{0};  // 0: connections whose endpoint left go on until they end
+    agent::config::Duration udp_timeout = std::chrono::seconds(30);
+    std::uint32_t max_connections = 65'536;
+    std::uint32_t max_connections_per_service = 0;
+    std::uint32_t buffer_kib = 256;  // in each direction of a connection
+    std::uint32_t backlog = 4'096;
+    std::uint32_t max_udp_sessions = 16'384;
+    std::uint32_t max_udp_sessions_per_client = 1'024;
+    std::string handover_socket = "@ghostip-relay";
+};
+
 // What only ghostip has. Flags, not in the configuration file, which is kube-proxy's.
 struct OwnSettings {
     std::string manifests;  // empty: objects come from the cluster
@@ -34,6 +51,7 @@ struct OwnSettings {
     bool remove_kube_proxy_rules = false;  // once the first sync is done
     // False: `--metrics-bind-address ""` under ghostip's own name. kube-proxy always has a metrics page.
     bool serve_metrics = true;
+    RelaySettings relay;
 };
 
 enum class VersionRequest : std::uint8_t { kNone, kPrint, kRaw };

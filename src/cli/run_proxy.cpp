@@ -1,10 +1,14 @@
 #include "cli/run_proxy.h"
 
+#include <linux/capability.h>
+
 #include <algorithm>
 #include <atomic>
 #include <charconv>
 #include <chrono>
+#include <condition_variable>
 #include <csignal>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -27,11 +31,15 @@
 #include "agent/page_server.h"
 #include "agent/privileges.h"
 #include "agent/process.h"
+#include "agent/relay_metrics.h"
 #include "base/log.h"
 #include "base/service_manager.h"
 #include "cli/file_stop.h"
 #include "cli/object_source.h"
+#include "cli/relay_settings.h"
 #include "cli/stop_signals.h"
+#include "cli/succession.h"
+#include "dataplane/carrier.h"
 
 namespace ghostip::cli {
 namespace {
@@ -42,6 +50,7 @@ using std::chrono::duration_cast;
 using std::chrono::milliseconds;
 
 constexpr std::uint16_t kFirstUnprivilegedPort = 1024;
+constexpr std::chrono::seconds kLinger{2};
 
 std::uint16_t port_of(const config::HostPort& address) {
     std::uint16_t port = 0;
@@ -128,7 +137,7 @@ class Ending {
         };
         return std::unique_ptr<agent::Agent, Release>(&agent, Release{this});
     }
-    // Also before there is an agent: then that ends as soon as it is there.
+    // All also before there is an agent: then that ends as soon as it is there.
     void stop() {
         const std::lock_guard lock(mutex_);
         stopped_ = true;
@@ -138,6 +147,19 @@ class Ending {
         const std::lock_guard lock(mutex_);
         if (!error_) error_ = std::move(error);
         if (agent_ != nullptr) agent_->stop();
+    }
+    void stop_by_signal() {
+        {
+            const std::lock_guard lock(mutex_);
+            signalled_ = true;
+        }
+        told_.notify_all();
+        stop();
+    }
+    // Waits for a signal, at most so long; true: there was one, now or before.
+    [[nodiscard]] bool wait_for_signal(milliseconds longest) {
+        std::unique_lock lock(mutex_);
+        return told_.wait_for(lock, longest, [this] { return signalled_; });
     }
     [[nodiscard]] Result<void> get() {
         const std::lock_guard lock(mutex_);
@@ -149,12 +171,14 @@ class Ending {
     void point_at(agent::Agent* agent) {
         const std::lock_guard lock(mutex_);
         agent_ = agent;
-        if (agent != nullptr && stopped_) agent->stop();
+        if (agent != nullptr && (stopped_ || error_)) agent->stop();
     }
 
     std::mutex mutex_;
+    std::condition_variable told_;
     agent::Agent* agent_ = nullptr;  // guarded by mutex_
     bool stopped_ = false;           // guarded by mutex_
+    bool signalled_ = false;         // guarded by mutex_
     std::optional<Error> error_;     // guarded by mutex_
 };
 
@@ -182,6 +206,28 @@ std::unique_ptr<agent::PageServer> serve(std::string what, const std::string& ad
     return std::make_unique<agent::PageServer>(std::move(config), std::move(routes));
 }
 
+// The pages of this process; a successor wants their ports. Any thread.
+class Pages {
+  public:
+    using Servers = std::vector<std::unique_ptr<agent::PageServer>>;
+
+    void open_by(std::function<Servers()> open) {
+        const std::lock_guard lock(mutex_);
+        open_ = std::move(open);
+        servers_ = open_();
+    }
+    void set(bool open) {
+        const std::lock_guard lock(mutex_);
+        servers_.clear();
+        if (open && open_) servers_ = open_();
+    }
+
+  private:
+    std::mutex mutex_;
+    std::function<Servers()> open_;  // guarded by mutex_
+    Servers servers_;                // guarded by mutex_
+};
+
 agent::MetricsPages metrics_pages_of(const ProxySettings& settings, std::string_view mode) {
     const auto& configuration = settings.configuration;
     agent::MetricsPages pages;
@@ -197,6 +243,54 @@ agent::MetricsPages metrics_pages_of(const ProxySettings& settings, std::string_
             return {};
         };
     return pages;
+}
+
+bool listens_low(const dataplane::RelayOptions& relay) {
+    return std::any_of(relay.listen.begin(), relay.listen.end(),
+                       [](const auto& request) { return request.at.port < kFirstUnprivilegedPort; });
+}
+
+// Null where the mode carries nothing. Its threads have the privileges of this one.
+Result<std::shared_ptr<dataplane::Carrier>> start_carrier(const ProxyPlan& plan, agent::Metrics& metrics,
+                                                          Succession& succession) {
+    const bool localhost = plan.options.relay.localhost_node_ports;
+    if (!plan.mode->profile().relays && !localhost) return std::shared_ptr<dataplane::Carrier>();
+    ASSIGN_OR_RETURN(auto carrier, dataplane::Carrier::start(plan.options.relay, succession.take_listeners(),
+                                                             succession.keeper(), succession.predecessor()));
+    agent::register_relay_metrics(metrics.registry(), carrier);
+    if (localhost) agent::register_localhost_metrics(metrics.registry(), carrier, plan.mode->packet_counts);
+    return carrier;
+}
+
+// Kubelet sets it in every container, and starts those of a DaemonSet again that end by themselves.
+bool in_a_pod() { return std::getenv("KUBERNETES_SERVICE_HOST") != nullptr; }
+
+// A changed configuration is the successor's business. An error: there is nobody any more, so start this one again.
+Result<void> wait_for_end_of_pod(const Succession& succession, Ending& ending) {
+    constexpr std::chrono::seconds kLook{1};
+    constexpr int kPatience = 3;  // its own container may be started again at once
+    log::info("nothing is carried any more; waiting for the end of the pod, whose container would be started again");
+    for (int gone = 0; gone < kPatience; gone = succession.nobody_serves() ? gone + 1 : 0)
+        if (ending.wait_for_signal(kLook)) return {};
+    return fail("the ghostip that took over has ended, and nobody serves after it");
+}
+
+// What is carried ends with the process. Where a successor has come it has the listeners, and there is no hurry; else
+// whoever comes is served as before until the time is up.
+void drain(const dataplane::Carrier* carrier, std::optional<milliseconds> longest, bool succeeded) {
+    constexpr std::chrono::hours kLookAgain{1};
+    if (carrier == nullptr || (!longest && !succeeded)) return;
+    const auto carried = carrier->relay().metrics();
+    log::info(
+        "{} connections and {} UDP clients are carried; they have {} to end", carried.connections_open,
+        carried.sessions_open,
+        longest ? fmt::format("{} s", duration_cast<std::chrono::seconds>(*longest).count()) : "as long as they want");
+    if (!longest) {
+        while (!carrier->relay().wait_until_idle(kLookAgain)) continue;
+        return;
+    }
+    if (!carrier->relay().wait_until_idle(*longest))
+        log::warning("{} connections are cut", carrier->relay().metrics().connections_open);
 }
 
 void describe_build(const ProxySettings& settings, agent::Metrics& metrics) {
@@ -239,6 +333,17 @@ Result<ProxyPlan> plan_proxy(const ProxySettings& settings) {
     if (plan.mode->profile().schedules) {
         ASSIGN_OR_RETURN(plan.options.ipvs, config::ipvs_options(settings.configuration.ipvs));
     }
+    ASSIGN_OR_RETURN(plan.options.relay, relay_options(settings.own.relay));
+    plan.options.relay.mark = dataplane::relay_mark_beside(plan.node.masquerade_bit);
+    plan.options.relay.localhost_node_ports = config::relays_localhost(settings.configuration);
+    if (settings.own.once && plan.mode->profile().relays)
+        return fail("--once: {} mode carries the traffic itself, and nobody would when the process has ended",
+                    plan.mode->name);
+    if (settings.own.once && plan.options.relay.localhost_node_ports)
+        return fail(
+            "--once: node ports at localhost are served by a process, and none is there when this one has ended");
+    if (!plan.mode->profile().relays && !settings.own.relay.listen.empty())
+        return fail("--listen: {} mode carries no traffic; userspace mode does", plan.mode->name);
     return plan;
 }
 
@@ -273,6 +378,7 @@ Result<void> initialize_only(const ProxySettings& settings, const ProxyPlan& pla
 Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     const auto& configuration = settings.configuration;
     const bool once = settings.own.once;
+    auto kept = ServiceManager::kept();
     const std::string node_name = plan.node.node_name;
     const std::string metrics_address = settings.own.serve_metrics ? configuration.metrics_bind_address : std::string();
     agent::Metrics metrics(plan.mode->name);
@@ -283,9 +389,14 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     ::signal(SIGPIPE, SIG_IGN);  // who is gone is told by an error
     // Still one thread and all privileges: what needs them comes first.
     std::unique_ptr<agent::Leftovers> leftovers;
-    if (!once) {
+    if (!once && !agent::has_capability(CAP_NET_ADMIN)) {
+        log::info(
+            "what other modes left is not looked for: this process may not ask the kernel (it has no CAP_NET_ADMIN)");
+    } else if (!once) {
         const auto whose = settings.own.remove_kube_proxy_rules ? agent::Whose::kEverybodys : agent::Whose::kOurs;
-        auto prepared = agent::Leftovers::prepare(whose, plan.mode->name);
+        // Rules that lead to a relay are another mode's where nothing is to be redirected.
+        const bool redirects = !plan.mode->rules_of.empty() && plan.options.relay.redirect;
+        auto prepared = agent::Leftovers::prepare(whose, redirects ? plan.mode->rules_of : plan.mode->name);
         if (prepared)
             leftovers = std::move(*prepared);
         else
@@ -296,7 +407,8 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     RETURN_IF_ERROR(prepare_mode(plan));
     agent::Privileges privileges{plan.mode->capabilities};
     privileges.mode_runs_programs = plan.mode->calls == dataplane::Calls::kRunPrograms;
-    privileges.low_ports = is_low_port(configuration.healthz_bind_address) || is_low_port(metrics_address);
+    privileges.low_ports = is_low_port(configuration.healthz_bind_address) || is_low_port(metrics_address) ||
+                           listens_low(plan.options.relay);
     privileges.programs =
         privileges.mode_runs_programs || objects->runs_programs() ? agent::Programs::kAllowed : agent::Programs::kNone;
     privileges.filter_calls = settings.own.seccomp;
@@ -304,6 +416,12 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     agent::drop_privileges(privileges);
 
     Ending ending;
+    ASSIGN_OR_RETURN(const auto succession, Succession::begin(once ? "" : settings.own.relay.handover_socket,
+                                                              service_manager, std::move(kept)));
+    ASSIGN_OR_RETURN(plan.options.relay.carrier, start_carrier(plan, metrics, *succession));
+    const auto carrier = plan.options.relay.carrier;
+    const auto drain_time = plan.options.relay.drain;
+
     StopSignals signals;
     agent::Heartbeat heartbeat;
     agent::WatchdogPings pings(service_manager, heartbeat);
@@ -312,12 +430,15 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     agent::Health health(
         {.sync_period = config::sync_period(configuration),
          .node_object = objects->is_cluster() ? agent::NodeObject::kExpected : agent::NodeObject::kOptional});
-    const auto pages = metrics_pages_of(settings, plan.mode->name);
+    const auto metrics_pages = metrics_pages_of(settings, plan.mode->name);
     log::info("node {}, mode {}, {}", node_name, plan.mode->name, objects->text());
     auto agent_settings = agent_config(settings, std::move(plan));
     agent_settings.heartbeat = &heartbeat;
+    agent::Agent* the_agent = nullptr;  // when it syncs
+    Pages pages;
     agent_settings.on_first_sync = [&](std::string_view variant) {
         pings.ready("serving");
+        succession->serve(carrier, *the_agent, [&pages](bool open) { pages.set(open); });
         if (leftovers) leftovers->remove(variant);
     };
     agent_settings.on_health_check_port_failed = [&](const plan::ServiceName& service, std::uint16_t port,
@@ -328,14 +449,18 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
         if (std::exchange(checked, true)) return;
         if (auto fits = check_node(configuration, node); !fits) ending.set(std::move(fits).error());
     };
+    succession->watch(carrier, [&ending](Error error) { ending.set(std::move(error)); });
     // From here on, for a mode that runs programs takes its time to be opened.
-    signals.watch([&] {
-        ending.stop();
-        service_manager.stopping();
-    });
+    signals.watch(
+        [&] {
+            ending.stop_by_signal();
+            service_manager.stopping();
+        },
+        drain_time.value_or(milliseconds(0)));
     ASSIGN_OR_RETURN(const auto agent,
                      agent::Agent::create(std::move(agent_settings), objects->source(), health, metrics));
     const auto ended_by = ending.of(*agent);
+    the_agent = agent.get();
 
     if (once) {
         const auto done = agent->run_once();
@@ -352,15 +477,29 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
             ending.set(error.within(what));
         };
     };
-    const auto health_server = serve("healthzBindAddress", configuration.healthz_bind_address,
-                                     agent::health_pages(health, metrics.kube_proxy()),
-                                     on_hard_failure("healthzBindAddress", "FailedToStartProxierHealthcheck"));
-    const auto metrics_server = serve("metricsBindAddress", metrics_address, agent::metrics_pages(pages, metrics),
-                                      on_hard_failure("metricsBindAddress", "FailedToStartMetricServer"));
+    const Succession::Waiting successors(*succession);
+    pages.open_by([&] {
+        std::vector<std::unique_ptr<agent::PageServer>> servers;
+        servers.push_back(serve("healthzBindAddress", configuration.healthz_bind_address,
+                                agent::health_pages(health, metrics.kube_proxy()),
+                                on_hard_failure("healthzBindAddress", "FailedToStartProxierHealthcheck")));
+        servers.push_back(serve("metricsBindAddress", metrics_address, agent::metrics_pages(metrics_pages, metrics),
+                                on_hard_failure("metricsBindAddress", "FailedToStartMetricServer")));
+        return servers;
+    });
     FileStop file(std::move(settings.file_watch), [&] { ending.stop(); });
     objects->post(node_event(*objects, Event::Type::kNormal, "Starting"));
     RETURN_IF_ERROR(agent->run());
     RETURN_IF_ERROR(ending.get());
+    heartbeat.waiting(std::chrono::hours(24 * 365));
+    if (carrier && !succession->succeeded()) carrier->leave_to_keeper();
+    if (succession->succeeded()) {
+        // The successor removes UDP flows that led here once it has begun to serve; until then they are served.
+        static_cast<void>(carrier->relay().wait_until_idle(kLinger));
+        carrier->relay().close_all_listeners();
+    }
+    drain(carrier.get(), drain_time, succession->succeeded());
+    if (succession->succeeded() && in_a_pod()) return wait_for_end_of_pod(*succession, ending);
     return file.end();
 }
 

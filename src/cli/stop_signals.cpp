@@ -14,7 +14,7 @@ namespace ghostip::cli {
 namespace {
 
 // A first sync of tens of thousands of Services takes longer, and so may a page that somebody reads.
-constexpr timespec kPatience{0, 700'000'000};
+constexpr std::chrono::milliseconds kPatience{700};
 
 }  // namespace
 
@@ -33,11 +33,11 @@ StopSignals::~StopSignals() {
     thread_.join();
 }
 
-void StopSignals::watch(std::function<void()> stop) {
-    thread_ = std::thread([this, stop = std::move(stop)] { loop(stop); });
+void StopSignals::watch(std::function<void()> stop, std::chrono::milliseconds later) {
+    thread_ = std::thread([this, stop = std::move(stop), later] { loop(stop, later); });
 }
 
-void StopSignals::loop(const std::function<void()>& stop) const {
+void StopSignals::loop(const std::function<void()>& stop, std::chrono::milliseconds later) const {
     int signal = 0;
     while (signal == 0 || signal == SIGUSR1) {  // which others may send as well
         sigwait(&signals_, &signal);
@@ -45,9 +45,12 @@ void StopSignals::loop(const std::function<void()>& stop) const {
     }
     stop();
     log::info("signal {}: ending; the rules stay", signal);
+    const auto patience = kPatience + later;
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(patience);
+    const timespec most{seconds.count(), std::chrono::nanoseconds(patience - seconds).count()};
     int next = 0;
     do {
-        next = sigtimedwait(&signals_, nullptr, &kPatience);
+        next = sigtimedwait(&signals_, nullptr, &most);
         if (ended_) return;
     } while ((next < 0 && errno == EINTR) || next == SIGUSR1);
     // Transactions are taken by the kernel entirely or not at all, so there is no bad moment for this. No line is

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <functional>
 #include <thread>
@@ -17,12 +18,12 @@ class StopSignals {
     StopSignals(const StopSignals&) = delete;
     StopSignals& operator=(const StopSignals&) = delete;
 
-    // At the first signal calls `stop`, on a thread of its own. Where that has not led to the end of this object soon,
-    // or a second signal comes, the process ends at once.
-    void watch(std::function<void()> stop);
+    // At the first signal calls `stop`, on a thread of its own. Where that has not led to the end of this object soon
+    // and so much later, or a second signal comes, the process ends at once.
+    void watch(std::function<void()> stop, std::chrono::milliseconds later = {});
 
   private:
-    void loop(const std::function<void()>& stop) const;
+    void loop(const std::function<void()>& stop, std::chrono::milliseconds later) const;
 
     sigset_t signals_{};
     std::atomic<bool> ended_ = false;  // this object is being destroyed

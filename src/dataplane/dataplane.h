@@ -9,15 +9,18 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/result.h"
+#include "dataplane/relay_options.h"
 #include "net/prefix.h"
 #include "plan/explain.h"
 #include "plan/plan.h"
+#include "plan/stale_flows.h"
 
 namespace ghostip::dataplane {
 
@@ -49,6 +52,9 @@ struct Outcome {
     std::vector<SetAside> set_aside;    // by this call
     std::vector<RuleCount> rules;       // of modes that count them
     std::vector<SlowWork> later;
+    // UDP flows that this call made wrong, where the mode's rules lead elsewhere than the plan's pools say: then these
+    // count, and what is found by the plan does not. Absent: the plan's.
+    std::optional<plan::StaleFlows> flows;
 
     // Counts a transaction that began at `start` and is in the kernel now.
     void committed(std::chrono::steady_clock::time_point start) {
@@ -125,6 +131,10 @@ class Dataplane {
     [[nodiscard]] virtual CountReader count_reader() const { return nullptr; }
     // Which of Mode::variants this is; empty: the mode has none. From any thread.
     [[nodiscard]] virtual std::string_view variant_name() const { return {}; }
+    // Who writes to the kernel: itself, or the one that it stands before. Null: nobody does.
+    [[nodiscard]] virtual Dataplane* writer() { return this; }
+    // What somebody should know who has just opened it, a sentence each.
+    [[nodiscard]] virtual std::vector<std::string> remarks() const { return {}; }
 };
 
 // What the kernel holds for one packet, beside what the plan says of it.
@@ -137,7 +147,12 @@ struct Sighting {
 struct PacketCount {
     std::string name;
     std::uint64_t packets = 0;
+    // Absent: counted together.
+    std::optional<net::Family> family = {};
+    std::optional<net::Protocol> protocol = {};
 };
+// The name where a relay serves node ports at localhost: packets to those of protocols that it does not carry.
+inline constexpr std::string_view kLocalhostNodePortsRejected = "localhost_node_ports_rejected";
 
 // Whether a call of a dataplane is over in milliseconds, or runs programs that may take seconds.
 enum class Calls : std::uint8_t { kQuick, kRunPrograms };
@@ -158,6 +173,7 @@ struct Options {
     std::string variant = {};     // one of Mode::variants; empty: as this host's rules tell
     bool count_services = false;  // count packets and bytes of each destination, where that can be done
     IpvsOptions ipvs = {};
+    RelayOptions relay = {};
 };
 
 // One mode: a row of the table in agent/modes.cpp.
@@ -185,6 +201,8 @@ struct Mode {
     // Reads the packets that the mode counts besides, of both families; from any thread, at most one at a time; what
     // the host does not count is left out. Null: the mode counts none.
     std::vector<PacketCount> (*packet_counts)() = nullptr;
+    // The mode by whose rules this one serves, and which is therefore not "another mode"; empty: its own.
+    std::string_view rules_of = {};
 };
 
 }  // namespace ghostip::dataplane

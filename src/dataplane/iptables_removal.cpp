@@ -104,4 +104,10 @@ void TableRemoval::add_to(Removal& removal) const {
     removal.chains += chains.size();
 }
 
+void IpvsOwner::take(std::string_view line) {
+    if (!line.starts_with("-A KUBE-SERVICES ")) return;
+    balances_ = balances_ || line.ends_with(" -j KUBE-NODE-PORT");
+    leads_to_ours_ = leads_to_ours_ || line.ends_with(" -j GHOSTIP-EXTERNAL-LOCAL");
+}
+
 }  // namespace ghostip::dataplane

@@ -52,4 +52,18 @@ class TableRemoval {
     std::vector<Rule> rules_;       // that jump to one of those, or away from one
 };
 
+// Whose are the chains that kube-proxy's ipvs mode and ours both have? kube-proxy writes them anew when it takes a node
+// back, and knows nothing of what else is ours: that still stands there then.
+class IpvsOwner {
+  public:
+    // A line of iptables-save within table nat.
+    void take(std::string_view line);
+    // When all lines were taken: its rules stand there, and none of them leads on to ours.
+    [[nodiscard]] bool is_kube_proxy() const { return balances_ && !leads_to_ours_; }
+
+  private:
+    bool balances_ = false;
+    bool leads_to_ours_ = false;
+};
+
 }  // namespace ghostip::dataplane

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "plan/relayed.h"
+
 namespace ghostip::plan {
 namespace {
 
@@ -75,11 +77,18 @@ bool Explainer::accepts_node_ports(const net::IpAddress& address) const {
     return address.is_loopback() ? node_ports.loopback : holds(plan_.node.addresses, address);
 }
 
+// 127.0.0.1 and ::1 alone, and only what a relay carries.
+bool Explainer::is_relayed_localhost(const Flow& flow) const {
+    if (!plan_.node.relayed_localhost || !can_be_relayed(flow.protocol)) return false;
+    const auto v4 = flow.destination.is_ipv4();
+    return flow.destination == *net::IpAddress::parse(v4 ? "127.0.0.1" : "::1");
+}
+
 // Addresses of services come before node ports, also where an external IP is one of the node's own addresses.
 const Explainer::Owned* Explainer::find(const Flow& flow) const {
     const auto by_address = owners_.find({false, flow.destination, flow.protocol, flow.port});
     if (by_address != owners_.end()) return &by_address->second;
-    if (!accepts_node_ports(flow.destination)) return nullptr;
+    if (!accepts_node_ports(flow.destination) && !is_relayed_localhost(flow)) return nullptr;
     const auto by_port = owners_.find({true, net::IpAddress(plan_.family), flow.protocol, flow.port});
     return by_port == owners_.end() ? nullptr : &by_port->second;
 }
@@ -121,6 +130,18 @@ void Explainer::explain_closed_node_port(Journey& journey) const {
     journey.reason = treatment.action == Action::kReject ? Reason::kNoEndpoints : Reason::kNoLocalEndpoints;
 }
 
+// Whether the Service has endpoints or not.
+void Explainer::explain_not_relayed(Journey& journey) const {
+    const auto& flow = journey.flow;
+    if (!plan_.node.relayed_localhost || can_be_relayed(flow.protocol) || !flow.destination.is_loopback()) return;
+    const auto found = owners_.find({true, net::IpAddress(plan_.family), flow.protocol, flow.port});
+    if (found == owners_.end()) return;
+    journey.destination = *found->second.destination;
+    journey.service_port = found->second.service_port;
+    journey.verdict = Verdict::kRejected;
+    journey.reason = Reason::kNotRelayed;
+}
+
 // What is refused is asked where the packet is delivered or forwarded; for cluster IPs and source ranges, also where it
 // leaves the node.
 bool Explainer::refuses_translated(const Flow& flow, const Endpoint& endpoint) const {
@@ -145,6 +166,7 @@ Journey Explainer::explain(const Flow& flow) const {
     if (owned == nullptr) {
         explain_unowned(journey);
         if (journey.verdict == Verdict::kNotOurs) explain_closed_node_port(journey);
+        if (journey.verdict == Verdict::kNotOurs) explain_not_relayed(journey);
         const auto refused = refused_.find({false, flow.destination, flow.protocol, flow.port});
         if (journey.verdict == Verdict::kNotOurs && refused != refused_.end()) {
             journey.reason = Reason::kRefusedAddress;
@@ -188,7 +210,9 @@ Journey Explainer::explain(const Flow& flow) const {
                 journey.reason = Reason::kNoWeight;
                 break;
             }
-            journey.masquerade = treatment.masquerade;
+            journey.relayed = (profile_.relays && can_be_relayed(flow.protocol)) || is_relayed_localhost(flow);
+            journey.masquerade = treatment.masquerade || journey.relayed;
+            if (journey.relayed) break;
             for (const auto& endpoint : journey.pool)
                 if (refuses_translated(flow, endpoint)) journey.refused.push_back(endpoint);
             for (const auto& endpoint : journey.pool)

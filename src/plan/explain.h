@@ -39,6 +39,7 @@ enum class Reason : std::uint8_t {
     kNoLocalEndpoints,      // dropped: policy Local, and all endpoints are elsewhere
     kSourceNotAllowed,      // dropped: loadBalancerSourceRanges
     kUnknownPort,           // rejected: an address of a Service, on a port that nobody owns
+    kNotRelayed,            // rejected: a node port at localhost, of a protocol that the relay there does not carry
     kUnallocatedClusterIp,  // dropped: in a ServiceCIDR, owned by no Service
     kRefusedAddress,        // not ours: a Service asks for it, but its namespace may not
     kOwnTraffic,            // not ours: nobody is there, but this mode does not refuse what the node itself sends
@@ -60,6 +61,8 @@ struct Journey {
     Pool drained;                        // endpoints left out of `pool`, for their weight is 0
     bool masquerade = false;             // when balanced: for whichever endpoint is chosen, but see masquerades_for()
     bool sticks_to_destination = false;  // ModeProfile::affinity_per_destination
+    // ModeProfile::relays, NodeRules::relayed_localhost: ends here, and a second connection goes to the endpoint.
+    bool relayed = false;
     // Endpoints of `pool` that are never reached: translated, the packet is addressed to a destination that is refused.
     std::vector<Endpoint> refused;
     std::vector<Endpoint> hairpins;  // endpoints of `pool` that are the source itself: masqueraded in any case
@@ -81,8 +84,10 @@ class Explainer {
     };
     [[nodiscard]] const Owned* find(const Flow& flow) const;
     [[nodiscard]] bool accepts_node_ports(const net::IpAddress& address) const;
+    [[nodiscard]] bool is_relayed_localhost(const Flow& flow) const;
     void explain_unowned(Journey& journey) const;
     void explain_closed_node_port(Journey& journey) const;
+    void explain_not_relayed(Journey& journey) const;
     [[nodiscard]] bool refuses_translated(const Flow& flow, const Endpoint& endpoint) const;
     [[nodiscard]] bool is_local(const net::IpAddress& address) const;
 

@@ -33,6 +33,7 @@ std::string text(const Journey& journey) {
         case Reason::kEndpoints: break;
         case Reason::kNoEndpoints: return "rejected: no endpoints";
         case Reason::kNoWeight: return "rejected: no weight";
+        case Reason::kNotRelayed: return "rejected: not relayed";
         case Reason::kNoLocalEndpoints: return "dropped: no local endpoints";
         case Reason::kSourceNotAllowed: return "dropped: source";
         case Reason::kUnknownPort: return "rejected: unknown port";
@@ -480,6 +481,49 @@ TEST(Explain, WeightsOfWhatIsScheduled) {
         static_cast<void>(planner.apply({put(svc)}));
         expect_flows(planner, {{kPod, "172.30.0.1", 80,
                                 scheduled ? "rejected: no weight" : "10.180.0.1:80 10.180.0.2:80 kept"}});
+    }
+}
+
+// Two connections for one: every endpoint sees this node. SCTP goes by the kernel.
+TEST(Explain, WhatIsCarriedByAProcess) {
+    NodePlanner planner(Family::kIpv4, node_settings(), userspace_profile());
+    auto svc =
+        service("svc", "172.30.0.1",
+                {service_port("t", 80), service_port("u", 80, Protocol::kUdp), service_port("s", 80, Protocol::kSctp)});
+    svc.proxy_protocol = 2;
+    static_cast<void>(planner.apply({put(svc), put(slice("svc", "svc",
+                                                         {slice_port("t", 80), slice_port("u", 80, Protocol::kUdp),
+                                                          slice_port("s", 80, Protocol::kSctp)},
+                                                         {{"10.180.0.1"}}))}));
+    const Plan plan = planner.plan();
+    for (const auto protocol : {Protocol::kTcp, Protocol::kUdp, Protocol::kSctp}) {
+        const auto journey =
+            Explainer(plan, userspace_profile()).explain({ip(kPod), ip("172.30.0.1"), protocol, 80, ""});
+        EXPECT_EQ(journey.relayed, protocol != Protocol::kSctp);
+        EXPECT_EQ(journey.masquerade, journey.relayed);
+        EXPECT_EQ(journey.service_port->proxy_protocol, protocol == Protocol::kTcp ? 2 : 0);
+    }
+}
+
+// KEP-6032: by a relay, where the node is told so, and only at 127.0.0.1 and ::1.
+TEST(Explain, NodePortsAtLocalhost) {
+    for (const bool relayed : {false, true}) {
+        auto settings = node_settings();
+        settings.relayed_localhost = relayed;
+        NodePlanner planner(Family::kIpv4, settings);
+        auto svc = service("svc", "172.30.0.1",
+                           {service_port("p", 80, Protocol::kTcp, 30080), service_port("s", 80, Protocol::kSctp, 30080),
+                            service_port("empty", 81, Protocol::kSctp, 30081)});
+        svc.type = api::ServiceType::kNodePort;
+        static_cast<void>(planner.apply(
+            {put(svc),
+             put(slice("svc", "svc", {slice_port("p", 80), slice_port("s", 80, Protocol::kSctp)}, {{"10.180.0.1"}}))}));
+        const std::string sctp = relayed ? "rejected: not relayed" : "not ours";
+        expect_flows(planner, {{"127.0.0.1", "127.0.0.1", 30080, relayed ? "10.180.0.1:80 masq" : "not ours"},
+                               {"127.0.0.1", "127.0.0.2", 30080, "not ours"},
+                               {"127.0.0.1", "127.0.0.1", 30080, sctp, Protocol::kSctp},
+                               {"127.0.0.1", "127.0.0.2", 30081, sctp, Protocol::kSctp},
+                               {"127.0.0.1", "127.0.0.1", 30082, "not ours", Protocol::kSctp}});
     }
 }
 

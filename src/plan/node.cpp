@@ -153,7 +153,18 @@ const ModeProfile& ipvs_profile() {
                                          .hairpin_local_endpoints_only = true,
                                          .service_device = "kube-ipvs0",
                                          .schedules = true,
-                                         .affinity_per_destination = true};
+                                         .affinity_per_destination = true,
+                                         .inside_gets_cluster_ip_pool = true};
+    return profile;
+}
+
+const ModeProfile& userspace_profile() {
+    static const ModeProfile profile = [] {
+        ModeProfile made = nftables_profile();  // by which packets are led to the relay
+        made.name = "userspace";
+        made.relays = true;
+        return made;
+    }();
     return profile;
 }
 
@@ -184,6 +195,7 @@ NodeRules node_rules(const NodeSettings& settings, const ModeProfile& profile, c
     rules.addresses.erase(std::unique(rules.addresses.begin(), rules.addresses.end()), rules.addresses.end());
     rules.node_ip = node_ip(settings, node, host, family);
     rules.node_ports = node_port_addresses(settings, profile, rules.node_ip, rules.addresses, family);
+    rules.relayed_localhost = settings.relayed_localhost;
     if (profile.drops_unallocated_cluster_ips) divide_service_ranges(settings, node, host, cluster, rules, family);
     return rules;
 }

@@ -32,11 +32,18 @@ struct ModeProfile {
     std::string_view service_device = {};
     bool schedules = false;                 // a scheduler and weights choose the endpoint; annotations name them
     bool affinity_per_destination = false;  // else a client sticks whichever address of the service port it dials
+    // TCP and UDP are carried by this process: endpoints see an address of this node, and clients may be named to them
+    // by PROXY protocol. SCTP goes the kernel's way.
+    bool relays = false;
+    // External policy Local: pods and the node get the cluster IP's pool, which internal policy Local narrows, and not
+    // all endpoints.
+    bool inside_gets_cluster_ip_pool = false;
 };
 
 [[nodiscard]] const ModeProfile& nftables_profile();
 [[nodiscard]] const ModeProfile& iptables_profile();
 [[nodiscard]] const ModeProfile& ipvs_profile();
+[[nodiscard]] const ModeProfile& userspace_profile();
 
 // KubeProxyConfiguration detectLocalMode.
 enum class DetectLocalMode : std::uint8_t { kClusterCidr, kNodeCidr, kBridgeInterface, kInterfaceNamePrefix };
@@ -60,6 +67,8 @@ struct NodeSettings {
     std::vector<net::Prefix> node_port_ranges;
     // iptables.localhostNodePorts: loopback may accept node ports, where the mode can and the ranges include it.
     bool localhost_node_ports = true;
+    // nodePortAddresses names `localhost`: node ports at 127.0.0.1 and ::1 too, by a relay (KEP-6032).
+    bool relayed_localhost = false;
     std::optional<net::IpAddress> bind_address;  // counts as this node's address when it is a specific one
     // Not empty: external and load-balancer IPs outside of these are refused, in both families (CVE-2020-8554).
     std::vector<ExternalRange> external_ranges;
@@ -117,6 +126,11 @@ struct NodeRules {
     std::vector<UndroppedRange> undropped;   // the other service ranges, sorted, with the reason
     std::vector<net::IpAddress> addresses;   // of this node (type local), sorted
     std::optional<net::IpAddress> node_ip;   // this node's own address in the family
+    // Node ports of TCP and UDP at 127.0.0.1 and ::1, by a relay in this process; no rule is made of it.
+    bool relayed_localhost = false;
+    // What this node sends with this bit in its mark is no client's, and left as it is: a relay on its way to an
+    // endpoint. 0: there is none.
+    std::uint32_t relay_mark = 0;
 
     friend bool operator==(const NodeRules&, const NodeRules&) = default;
 };

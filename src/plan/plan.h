@@ -111,6 +111,11 @@ struct ServicePortPlan {
     // default), and the endpoints of both pools that do not weigh 1. Of weight 0: nothing new is sent there.
     std::string scheduler;
     std::vector<EndpointWeight> weights;  // sorted by address
+    // Only where the mode relays: the version of the PROXY protocol by which TCP endpoints learn of their clients.
+    std::uint8_t proxy_protocol = 0;  // 0 = none
+    // Only where the endpoints are ports of this node itself (userspace/redirects.h): refused to whoever dials them
+    // directly. Nobody else may have such a port.
+    bool only_translated = false;
 
     [[nodiscard]] const Pool& pool(PoolScope scope) const { return scope == PoolScope::kCluster ? cluster : local; }
     friend bool operator==(const ServicePortPlan&, const ServicePortPlan&) = default;

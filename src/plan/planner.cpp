@@ -319,6 +319,8 @@ void Planner::replan(const ServiceName& name, Delta& delta, NetChanges& net) {
                 plan.scheduler = state.service->scheduler;
                 plan.weights = endpoint_weights(*state.service, state.slices, plan.cluster, plan.local);
             }
+            if (profile_.relays && port.name.protocol == net::Protocol::kTcp)
+                plan.proxy_protocol = state.service->proxy_protocol;
             plan.refused = std::move(refused);
             std::erase_if(plan.destinations, [&](const auto& d) {
                 return !owns(d.key, Claim{d.kind, index, &entry->first});

@@ -31,16 +31,18 @@ std::array<Treatment, 3> for_cluster_ip(const ServicePort& port, const Choice& c
 }
 
 // Policy Cluster: any endpoint, and the source is rewritten so that the answer comes back through this node.
-// Policy Local: the source is kept and only endpoints here answer, but pods and the node itself are served as if they
-// had dialled the cluster IP.
-std::array<Treatment, 3> for_external(const ServicePort& port, const Choice& choice) {
+// Policy Local: the source is kept and only endpoints here answer, but pods and the node itself reach all of them, as
+// if they had dialled the cluster IP.
+std::array<Treatment, 3> for_external(const ServicePort& port, const Choice& choice, const ModeProfile& profile) {
     std::array<Treatment, 3> treatments;
     if (!port.external_policy_local) {
         treatments.fill(balance(choice, PoolScope::kCluster, true));
         return treatments;
     }
-    at(treatments, SourceClass::kPod) = balance(choice, PoolScope::kCluster, false);
-    at(treatments, SourceClass::kNode) = balance(choice, PoolScope::kCluster, true);
+    const bool narrowed = profile.inside_gets_cluster_ip_pool && port.internal_policy_local;
+    const PoolScope inside = narrowed ? PoolScope::kLocal : PoolScope::kCluster;
+    at(treatments, SourceClass::kPod) = balance(choice, inside, false);
+    at(treatments, SourceClass::kNode) = balance(choice, inside, true);
     at(treatments, SourceClass::kOutside) = balance(choice, PoolScope::kLocal, false);
     return treatments;
 }
@@ -91,7 +93,7 @@ ServicePortPlan plan_service_port(const ServicePort& port, Choice choice, const 
         destination.kind = claimed.kind;
         destination.key = claimed.key;
         destination.treatments = claimed.kind == DestinationKind::kClusterIp ? for_cluster_ip(port, choice, rules)
-                                                                             : for_external(port, choice);
+                                                                             : for_external(port, choice, profile);
         if (claimed.kind == DestinationKind::kLoadBalancerIp)
             destination.allowed_sources = allowed_sources(port, choice, rules, profile);
         plan.destinations.push_back(std::move(destination));

@@ -211,6 +211,28 @@ TEST(Treatment, NoEndpoints) {
     }
 }
 
+// Where pods and the node come to all endpoints by the cluster IP only.
+TEST(Treatment, InsideMayGetTheClusterIpsPool) {
+    using Row = std::vector<std::string>;
+    struct Case {
+        const char* name;
+        bool internal_local, external_local;
+        Pool local;
+        Row external;
+    };
+    for (const auto& c : {Case{"both Local", true, true, {kLocalEndpoint}, {"local", "local masq", "local"}},
+                          Case{"both Local, all remote", true, true, {}, {"drop", "drop", "drop"}},
+                          Case{"external Local", false, true, {}, {"cluster", "cluster masq", "drop"}},
+                          Case{"internal Local", true, false, {}, {"cluster masq", "cluster masq", "cluster masq"}}}) {
+        ServicePort port = everywhere();
+        port.internal_policy_local = c.internal_local;
+        port.external_policy_local = c.external_local;
+        const auto plan = plan_service_port(port, {{kRemoteEndpoint}, c.local, true}, rules_with(true), ipvs_profile());
+        for (const auto kind : kExternalKinds)
+            EXPECT_EQ(row(plan, kind), c.external) << c.name << ", " << destination_kind_name(kind);
+    }
+}
+
 // `services.md` section 8.
 TEST(Treatment, SourceRanges) {
     struct Case {

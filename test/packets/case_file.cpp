@@ -108,6 +108,9 @@ struct Reader {
         if (const auto count = yaml.get("connections"); !count.empty())
             result.connections = static_cast<std::size_t>(std::stoul(count));
         ASSIGN_OR_RETURN(result.expect, expectation(*expect));
+        const bool relayed = mode == "userspace" && result.protocol != net::Protocol::kSctp;
+        if (relayed && result.expect.what == Expectation::What::kEndpoints)
+            result.expect.source = Expectation::Source::kRelayed;
         return result;
     }
     [[nodiscard]] Result<Step> step(const Yaml& yaml, const std::string& defaults) const;
@@ -245,6 +248,7 @@ std::string Expectation::text() const {
     std::string text = fmt::format("{}", fmt::join(names, ", "));
     if (source == Source::kKept) text += ", source kept";
     if (source == Source::kMasqueraded) text += ", masqueraded";
+    if (source == Source::kRelayed) text += ", which sees the node";
     if (source == Source::kHairpin) text += ", masqueraded if it is the client itself";
     if (sticky) text += ", sticky";
     return text;

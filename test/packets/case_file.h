@@ -26,7 +26,8 @@ struct Expectation {
     enum class What { kEndpoints, kReject, kDrop, kNone };
     What what = What::kNone;
     std::set<HostPort> endpoints;
-    enum class Source { kAny, kKept, kMasqueraded, kHairpin };  // kHairpin: rewritten only towards the client itself
+    // kHairpin: rewritten only towards the client itself. kRelayed: an address of the node's, whatever the case says.
+    enum class Source { kAny, kKept, kMasqueraded, kHairpin, kRelayed };
     Source source = Source::kAny;
     bool sticky = false;  // one endpoint a client, remembered from step to step
 

@@ -41,6 +41,12 @@ std::string disagreement_when_balanced(const testnet::Topology& topology, const 
     return "";
 }
 
+net::IpAddress cluster_ip_of(const plan::ServicePortPlan& plan) {
+    for (const auto& destination : plan.destinations)
+        if (destination.kind == plan::DestinationKind::kClusterIp) return destination.key.address;
+    return {};
+}
+
 }  // namespace
 
 std::string text_of(const plan::Journey& journey) {
@@ -73,6 +79,7 @@ std::string disagreement(const testnet::Topology& topology, const Probe& probe, 
 }
 
 Memory memory_of(const std::string& mode) {
+    if (mode.starts_with("ipvs")) return Memory::kByVirtualServer;
     return mode.starts_with("iptables") ? Memory::kByEndpoint : Memory::kByDestination;
 }
 
@@ -100,7 +107,8 @@ std::string Stickiness::note(const Probe& probe, const plan::Journey& journey, c
                     journey.scope,
                     journey.service_port->affinity_seconds,
                     outcome.endpoint,
-                    outcome.endpoint_port};
+                    outcome.endpoint_port,
+                    cluster_ip_of(*journey.service_port)};
     const auto [at, fresh] = stuck_.try_emplace(key, now);
     if (fresh || (at->second.endpoint == now.endpoint && at->second.port == now.port)) return "";
     auto complaint = fmt::format("did not stick to {}", net::host_port(at->second.endpoint, at->second.port));
@@ -125,6 +133,8 @@ void Stickiness::forget_unless_kept(const plan::Explainer& explainer, const plan
         if (journey.verdict != plan::Verdict::kBalanced || journey.service_port->name != stuck.service_port)
             return true;
         if (journey.scope != stuck.scope || journey.service_port->affinity_seconds != stuck.seconds) return true;
+        if (memory_ == Memory::kByVirtualServer && cluster_ip_of(*journey.service_port) != stuck.cluster_ip)
+            return true;
         return std::none_of(journey.pool.begin(), journey.pool.end(), [&](const auto& endpoint) {
             return endpoint.address == stuck.endpoint && endpoint.port == stuck.port;
         });

@@ -22,8 +22,9 @@ namespace ghostip::packets {
 
 // How a mode remembers who sticks to whom.
 enum class Memory {
-    kByDestination,  // one endpoint for each client and destination
-    kByEndpoint,     // each endpoint knows its clients, whatever they dialled; a client may be known at several
+    kByDestination,    // one endpoint for each client and destination
+    kByVirtualServer,  // the same, and who is led on to the cluster IP sticks there: not where that is another one now
+    kByEndpoint,       // each endpoint knows its clients, whatever they dialled; a client may be known at several
 };
 [[nodiscard]] Memory memory_of(const std::string& mode);
 
@@ -55,6 +56,7 @@ class Stickiness {
         std::uint32_t seconds;
         net::IpAddress endpoint;
         std::uint16_t port;
+        net::IpAddress cluster_ip;
     };
     using Key = std::tuple<net::IpAddress, net::IpAddress, net::Protocol, std::uint16_t>;
     const Memory memory_;

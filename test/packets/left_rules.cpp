@@ -31,12 +31,11 @@ Result<std::string> left_of_ipvs(const testnet::Namespace& node) {
     std::string left;
     ASSIGN_OR_RETURN(const auto device, node.run({"ip", "link", "show", "dev", "kube-ipvs0"}));
     if (device.status == 0) left += "device kube-ipvs0\n";
-    {
-        const auto inside = node.enter();
-        std::ifstream servers("/proc/thread-self/net/ip_vs");
+    if (::access("/proc/net/ip_vs", F_OK) == 0) {
+        ASSIGN_OR_RETURN(const auto saved, node.must_run({"ipvsadm", "-Sn"}));
+        std::istringstream servers(saved);
         for (std::string line; std::getline(servers, line);)
-            if (line.starts_with("TCP") || line.starts_with("UDP") || line.starts_with("SCTP"))
-                left += "virtual server " + line + "\n";
+            if (line.starts_with("-A ")) left += "virtual server " + line + "\n";
     }
     if (::access("/sys/module/ip_set", F_OK) != 0) return left;
     ASSIGN_OR_RETURN(const auto sets, node.must_run({"ipset", "list", "-n"}));

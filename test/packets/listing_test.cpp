@@ -141,7 +141,10 @@ TEST_F(Listing, OfRandomWorldsLoadsAgain) {
                         object = std::shared_ptr<const api::Service>(copy);
                     }
             const dataplane::Options options{.count_services = seed % 3 != 0};
-            auto node = NodeUnderTest::open(*topology_, "nftables", family, world.settings, options);
+            // Rules that go with a relay too.
+            world.settings.relayed_localhost = seed % 4 >= 2;
+            const std::string mode = seed % 5 == 0 ? "userspace" : "nftables";
+            auto node = NodeUnderTest::open(*topology_, mode, family, world.settings, options);
             ASSERT_TRUE(node) << node.error().message;
             std::vector<api::Change> changes;
             for (const auto& [key, object] : world.objects) changes.push_back({key, object});

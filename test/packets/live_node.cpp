@@ -58,27 +58,15 @@ constexpr std::array<PortSpec, 4> kPorts{PortSpec{"probe-tcp", "TCP", kProbePort
                                          PortSpec{"echo-tcp", "TCP", kEchoPort, kEchoTarget, kEchoNodePort},
                                          PortSpec{"echo-udp", "UDP", kEchoPort, kEchoTarget, kEchoNodePort}};
 
-// Virtual servers with their destinations, without counts, and without destinations that only wait for their last
-// connections.
-std::string servers_of(const testnet::Namespace& node) {
-    const auto inside = node.enter();
-    std::ifstream file("/proc/thread-self/net/ip_vs");
+// Virtual servers with their destinations, without destinations that only wait for their last connections. Not from
+// /proc/net/ip_vs: where several namespaces have some, the kernel counts those of all when it goes on after a page and
+// those of this one when it looks for the place again, and leaves some out.
+Result<std::string> servers_of(const testnet::Namespace& node) {
+    ASSIGN_OR_RETURN(const auto saved, node.must_run({"ipvsadm", "-Sn"}));
+    std::istringstream lines(saved);
     std::string text;
-    std::string server;
-    for (std::string line; std::getline(file, line);) {
-        std::istringstream words(line);
-        std::string first;
-        std::string address;
-        std::string forwarding;
-        std::string weight;
-        words >> first >> address >> forwarding >> weight;
-        if (first == "TCP" || first == "UDP" || first == "SCTP") {
-            server = line;
-            text += line + "\n";
-        } else if (first == "->" && weight != "0" && !server.empty()) {
-            text += fmt::format("{} -> {} {} {}\n", server, address, forwarding, weight);
-        }
-    }
+    for (std::string line; std::getline(lines, line);)
+        if (!line.starts_with("-a ") || line.find(" -w 0") == std::string::npos) text += line + "\n";
     return text;
 }
 
@@ -131,6 +119,7 @@ Result<std::unique_ptr<LiveNode>> LiveNode::create(net::Family family) {
     auto pattern = (std::filesystem::temp_directory_path() / "ghostip-live-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr) return fail_errno("make a folder");
     live->folder_ = pattern;
+    live->program_ = {binary()};
     std::filesystem::create_directory(live->folder_ / "manifests");
     ASSIGN_OR_RETURN(live->topology_, testnet::Topology::create());
     live->write("range.yaml", range_manifest());
@@ -139,8 +128,28 @@ Result<std::unique_ptr<LiveNode>> LiveNode::create(net::Family family) {
 
 LiveNode::~LiveNode() {
     stop(SIGKILL);
+    std::swap(pid_, predecessor_);
+    stop(SIGKILL);
     std::error_code ignored;
     if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
+}
+
+void LiveNode::run_by(std::vector<std::string> starter) {
+    program_ = std::move(starter);
+    program_.push_back(binary());
+}
+
+// Where the program was built that user may not be able to read.
+Result<void> LiveNode::run_as_ordinary_user() {
+    const auto copy = folder_ / "ghostip";
+    std::error_code error;
+    std::filesystem::copy_file(binary(), copy, std::filesystem::copy_options::overwrite_existing, error);
+    for (const auto& path : {folder_, folder_ / "manifests", copy})
+        std::filesystem::permissions(path, std::filesystem::perms(0755), error);
+    if (error) return fail("give the program to another user: {}", error.message());
+    program_ = {"setpriv",         "--reuid=65534",       "--regid=65534", "--clear-groups",
+                "--inh-caps=-all", "--bounding-set=-all", copy.string()};
+    return {};
 }
 
 net::IpAddress LiveNode::address(std::string_view ipv4) const { return testnet::in_family(family_, ipv4); }
@@ -150,7 +159,7 @@ void LiveNode::write(const std::string& file, const std::string& text) const {
     std::filesystem::rename(folder_ / "next", folder_ / "manifests" / file);
 }
 
-std::vector<std::string> LiveNode::flags() const {
+std::vector<std::string> LiveNode::node_flags() const {
     const bool ipv4 = family_ == net::Family::kIpv4;
     const bool cluster = !master_.empty();
     std::vector<std::string> flags{cluster ? "--master" : "--manifests",
@@ -161,10 +170,15 @@ std::vector<std::string> LiveNode::flags() const {
                                    address(kOwnAddress).text(),
                                    "--hostname-override",
                                    "test-node"};
-    flags.insert(flags.end(), more_flags_.begin(), more_flags_.end());
     const ModeText mode(mode_);
     if (!mode.mode.empty()) flags.insert(flags.end(), {"--proxy-mode", mode.mode});
     if (!mode.variant.empty()) flags.insert(flags.end(), {"--iptables-variant", mode.variant});
+    return flags;
+}
+
+std::vector<std::string> LiveNode::flags() const {
+    auto flags = node_flags();
+    flags.insert(flags.end(), more_flags_.begin(), more_flags_.end());
     return flags;
 }
 
@@ -172,8 +186,8 @@ Result<void> LiveNode::start() {
     stop(SIGKILL);
     const std::string log = folder_ / "log";
     const Fd file{::open(log.c_str(), O_CREAT | O_TRUNC | O_APPEND | O_WRONLY | O_CLOEXEC, 0600)};
-    std::vector<std::string> argv{binary(), "proxy", "--verbose", "--healthz-bind-address",
-                                  fmt::format("127.0.0.1:{}", kHealthPort)};
+    auto argv = program_;
+    argv.insert(argv.end(), {"proxy", "--verbose", "--healthz-bind-address", fmt::format("127.0.0.1:{}", kHealthPort)});
     const auto more = flags();
     argv.insert(argv.end(), more.begin(), more.end());
     ASSIGN_OR_RETURN(pid_, node().start(argv, file.get()));
@@ -185,6 +199,40 @@ Result<milliseconds> LiveNode::start_and_wait() {
     RETURN_IF_ERROR(start());
     RETURN_IF_ERROR(wait_synced());
     return std::chrono::duration_cast<milliseconds>(Clock::now() - begin);
+}
+
+Result<void> LiveNode::start_beside() {
+    if (!predecessor_ended()) return fail("there is a predecessor already");
+    predecessor_ = std::exchange(pid_, -1);
+    return start();
+}
+
+Result<void> LiveNode::start_successor() {
+    RETURN_IF_ERROR(start_beside());
+    RETURN_IF_ERROR(wait_synced());
+    // Its page may have been the predecessor's, until that heard of it.
+    const bool taken =
+        wait_until(kStartPatience, [&] { return log().find("the other ghostip serves now") != std::string::npos; });
+    if (!taken) return fail("ghostip proxy has not taken over after {} s:\n{}", kStartPatience.count(), log());
+    return {};
+}
+
+Result<void> LiveNode::kill_a_successor(milliseconds after) {
+    const int own = std::exchange(pid_, -1);
+    const auto started = start();
+    std::this_thread::sleep_for(after);
+    stop(SIGKILL);
+    pid_ = own;
+    return started;
+}
+
+void LiveNode::end_predecessor(int signal) const {
+    if (predecessor_ > 0) ::kill(predecessor_, signal);
+}
+
+bool LiveNode::predecessor_ended() {
+    if (predecessor_ > 0 && ::waitpid(predecessor_, nullptr, WNOHANG) == predecessor_) predecessor_ = -1;
+    return predecessor_ <= 0;
 }
 
 Result<void> LiveNode::wait_synced() {
@@ -249,7 +297,10 @@ Result<std::string> LiveNode::nft(const std::vector<std::string>& arguments, std
 }
 
 Result<std::uint32_t> LiveNode::generation() const {
-    if (mode_.starts_with("ipvs")) return static_cast<std::uint32_t>(std::hash<std::string>{}(servers_of(node())));
+    if (mode_.starts_with("ipvs")) {
+        ASSIGN_OR_RETURN(const auto servers, servers_of(node()));
+        return static_cast<std::uint32_t>(std::hash<std::string>{}(servers));
+    }
     if (mode_ == "iptables-legacy") {  // nobody counts there
         ASSIGN_OR_RETURN(const auto rules, listing());
         return static_cast<std::uint32_t>(std::hash<std::string>{}(rules));
@@ -290,6 +341,7 @@ Result<void> LiveNode::track_connections() const {
 
 Result<std::string> LiveNode::listing_of_ipvs() const {
     const bool ipv4 = family_ == net::Family::kIpv4;
+    ASSIGN_OR_RETURN(const auto servers, servers_of(node()));
     ASSIGN_OR_RETURN(const auto sets, node().must_run({"ipset", "save"}));
     ASSIGN_OR_RETURN(const auto addresses,
                      node().must_run({"ip", ipv4 ? "-4" : "-6", "-o", "addr", "show", "dev", "kube-ipvs0"}));
@@ -300,7 +352,7 @@ Result<std::string> LiveNode::listing_of_ipvs() const {
         for (std::string line; std::getline(in, line);)
             if (wanted(line)) lines.push_back(line);
     };
-    take(servers_of(node()), [](const auto&) { return true; });
+    take(servers, [](const auto&) { return true; });
     take(sets, [](const auto& line) { return line.starts_with("add "); });
     // The index of the device is another one each time.
     take(addresses, [](auto& line) { return line.find("inet") != std::string::npos; });
@@ -329,6 +381,14 @@ Result<std::string> LiveNode::run_ghostip(const std::string& subcommand, bool wi
     const auto more = with_flags ? flags() : std::vector<std::string>();
     argv.insert(argv.end(), more.begin(), more.end());
     return node().must_run(argv);
+}
+
+Result<testnet::Output> LiveNode::explain(const std::vector<std::string>& arguments) const {
+    std::vector<std::string> argv{binary(), "explain"};
+    const auto own = node_flags();
+    argv.insert(argv.end(), own.begin(), own.end());
+    argv.insert(argv.end(), arguments.begin(), arguments.end());
+    return node().run(argv);
 }
 
 bool wait_until(milliseconds patience, const std::function<bool()>& done) {

@@ -58,9 +58,15 @@ class LiveNode {
     void add_flags(const std::vector<std::string>& flags) {
         more_flags_.insert(more_flags_.end(), flags.begin(), flags.end());
     }
+    // These instead of all that were added.
+    void set_flags(std::vector<std::string> flags) { more_flags_ = std::move(flags); }
     // From its next start on the program runs in this mode (mode_text.h); until this is called, in that of the
     // environment variable GHOSTIP_TEST_MODE, or its own best one.
     void set_mode(std::string mode) { mode_ = std::move(mode); }
+    // From its next start on these words run it: a program that starts another.
+    void run_by(std::vector<std::string> starter);
+    // From its next start on it is run by a user who may nothing in particular.
+    [[nodiscard]] Result<void> run_as_ordinary_user();
     // Puts a manifest there, whole; its IPv4 addresses become those of the family.
     void write(const std::string& file, const std::string& text) const;
     // The program is to take its objects from this API server instead of the folder, and these flags besides.
@@ -73,6 +79,15 @@ class LiveNode {
     // Starts it and waits for the end of its first sync; how long that took.
     [[nodiscard]] Result<std::chrono::milliseconds> start_and_wait();
     [[nodiscard]] Result<void> wait_synced();
+    // Starts it beside the one that runs and returns at once.
+    [[nodiscard]] Result<void> start_beside();
+    // Starts it beside the one that runs, which is expected to hand over, and waits for the end of its first sync.
+    [[nodiscard]] Result<void> start_successor();
+    // Starts another one beside it and kills that after this time.
+    [[nodiscard]] Result<void> kill_a_successor(std::chrono::milliseconds after);
+    // The one before has ended by itself.
+    [[nodiscard]] bool predecessor_ended();
+    void end_predecessor(int signal) const;
     // Sends the signal and waits for the end.
     void stop(int signal);
     [[nodiscard]] bool running();
@@ -95,9 +110,12 @@ class LiveNode {
     [[nodiscard]] Result<std::string> listing() const;
     // `ghostip SUBCOMMAND`, with the flags that the proxy gets if it wants them.
     [[nodiscard]] Result<std::string> run_ghostip(const std::string& subcommand, bool with_flags) const;
+    // `ghostip explain` for this node, with these flags and arguments besides; not those of add_flags().
+    [[nodiscard]] Result<testnet::Output> explain(const std::vector<std::string>& arguments) const;
 
   private:
     explicit LiveNode(net::Family family) : family_(family) {}
+    [[nodiscard]] std::vector<std::string> node_flags() const;
     [[nodiscard]] std::vector<std::string> flags() const;
     [[nodiscard]] Result<std::string> listing_of_ipvs() const;
 
@@ -107,7 +125,9 @@ class LiveNode {
     std::string master_;  // empty: the folder
     std::vector<std::string> more_flags_;
     std::string mode_;
+    std::vector<std::string> program_;  // and what runs it
     int pid_ = -1;
+    int predecessor_ = -1;
 };
 
 // Waits until `done`; false if that takes longer than `patience`.

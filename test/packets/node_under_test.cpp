@@ -54,6 +54,11 @@ Result<void> NodeUnderTest::change(const std::vector<api::Change>& changes, By b
 
 plan::Journey NodeUnderTest::explain(const testnet::Probe& probe) const { return explainer_->explain(flow_of(probe)); }
 
+Result<dataplane::Sighting> NodeUnderTest::sight(const plan::Journey& journey) const {
+    const auto inside = topology_.node().enter();
+    return mode_.sight(plan_, journey, options_);
+}
+
 Result<void> NodeUnderTest::clean_up(const testnet::Topology& topology, const std::string& mode) {
     const auto* found = agent::find_mode(ModeText(mode).mode);
     if (found == nullptr) return fail("no mode {}", mode);

@@ -33,6 +33,8 @@ class NodeUnderTest {
 
     [[nodiscard]] const plan::Plan& plan() const { return plan_; }
     [[nodiscard]] plan::Journey explain(const testnet::Probe& probe) const;
+    // What the kernel holds for it, compared with the plan: `ghostip explain --live`.
+    [[nodiscard]] Result<dataplane::Sighting> sight(const plan::Journey& journey) const;
     [[nodiscard]] const plan::Explainer& explainer() const { return *explainer_; }
 
     // Removes all rules of the mode from the node.

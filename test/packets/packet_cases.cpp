@@ -322,7 +322,12 @@ class Runner {
         if (outcome.seen != Seen::kAnswered) return " ";
         const HostPort endpoint{outcome.endpoint, outcome.endpoint_port};
         if (!flow.expect.endpoints.contains(endpoint)) return ": not one of the endpoints";
-        if (flow.expect.source != Expectation::Source::kAny) {
+        if (flow.expect.source == Expectation::Source::kRelayed) {
+            // What goes to the node itself goes by an address of any of its interfaces.
+            const auto link = topology_.link_address(outcome.place, probe.source.family());
+            if (outcome.place != testnet::Place::kNode && outcome.source != link)
+                return fmt::format(": not sent by the node, from {}", link.text());
+        } else if (flow.expect.source != Expectation::Source::kAny) {
             const bool rewritten =
                 flow.expect.source == Expectation::Source::kMasqueraded ||
                 (flow.expect.source == Expectation::Source::kHairpin && outcome.endpoint == probe.source);
@@ -373,7 +378,8 @@ int usage() {
         "[--show]\n"
         "  --case   only cases whose name begins so\n"
         "  --every  only each Nth case, beginning with number K (default 0). Take an odd N: the families take turns\n"
-        "  --live   one proxy follows the steps of a case, instead of `--once` for each\n"
+        "  --live   one proxy follows the steps of a case that has several, instead of `--once` for each; in userspace "
+        "mode, which needs it, all cases\n"
         "  --show   print each flow as it is checked\n");
     return 2;
 }
@@ -429,7 +435,8 @@ Result<std::vector<Case>> load(const Options& options) {
     for (const auto& path : paths) {
         ASSIGN_OR_RETURN(auto read, read_cases(path, ModeText(options.mode).mode));
         for (auto& one : read)
-            if (one.name.starts_with(options.only) && (!options.live || one.steps.size() > 1) &&
+            if (one.name.starts_with(options.only) &&
+                (!options.live || options.mode == "userspace" || one.steps.size() > 1) &&
                 number++ % options.every == options.from % options.every)
                 cases.push_back(std::move(one));
     }

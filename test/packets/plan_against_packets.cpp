@@ -1,4 +1,5 @@
-// The plan is the reference, packets are the truth: random worlds, random flows, and both must agree.
+// The plan is the reference, packets are the truth: random worlds, random flows, and both must agree. What the kernel
+// holds is asked for some of the flows as `ghostip explain --live` does, and must agree as well.
 //
 //     plan_against_packets [--mode nftables] [--flows N] [--seconds N] [--seed N] [--world N] [--forget-on-replace 1]
 //
@@ -36,6 +37,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kFlowsPerStep = 60;
 constexpr std::size_t kSteps = 5;
 constexpr std::size_t kStickyFlows = 12;  // flows of a step that are repeated one by one
+constexpr std::size_t kSightEvery = 20;   // of the flows of a step; in some modes it takes as long as all packets do
 
 struct Options {
     std::string mode = "nftables";
@@ -52,6 +54,7 @@ struct Tally {
     std::size_t replaced = 0;
     std::size_t deltas = 0;
     std::size_t restarts = 0;
+    std::size_t sightings = 0;
     std::map<std::string, std::size_t> verdicts;
 };
 
@@ -142,6 +145,11 @@ class Comparison {
             if (wrong.empty())
                 wrong = stickiness_.note(together[i], journey, outcomes[i],
                                          i < first_in_turn ? Stickiness::When::kTogether : Stickiness::When::kInTurn);
+            if (wrong.empty() && i % kSightEvery == 0) {
+                if (const auto unlike = unlike_the_kernel(node, journey); !unlike.empty())
+                    return tell(number, fmt::format("{}\n    plan:    {}\n    kernel:  {}", together[i].text(),
+                                                    text_of(journey), unlike));
+            }
             if (wrong.empty()) continue;
             history_.probe = together[i];
             return report(number, fmt::format("{}\n    plan:    {}\n    packets: {} -- {}", together[i].text(),
@@ -150,11 +158,27 @@ class Comparison {
         return true;
     }
 
-    // Always false: there is a disagreement.
-    bool report(std::uint64_t number, const std::string& complaint) {
+    // What `ghostip explain --live` would say against the plan; empty if nothing.
+    std::string unlike_the_kernel(const NodeUnderTest& node, const plan::Journey& journey) {
+        const auto seen = node.sight(journey);
+        if (!seen) return seen.error().message;
+        ++tally_.sightings;
+        std::string text;
+        for (const auto& difference : seen->differences) text += difference + "; ";
+        return text;
+    }
+
+    // Always false.
+    bool tell(std::uint64_t number, const std::string& complaint) const {
         fmt::print("DISAGREEMENT --seed {} --world {}, after {} changes\n  {}\n", options_.seed, number,
                    history_.steps.size(), complaint);
         std::fflush(stdout);
+        return false;
+    }
+
+    // Always false: there is a disagreement.
+    bool report(std::uint64_t number, const std::string& complaint) {
+        static_cast<void>(tell(number, complaint));
         const Replayer replayer(topology_, engine_, options_.mode);
         if (replayer.complaint(history_).empty()) {
             fmt::print("  does not show again when its history is replayed; the whole history:\n{}", history_.text());
@@ -187,8 +211,9 @@ Result<bool> run(const Options& options) {
     const auto& tally = comparison.tally();
     fmt::print("{} flows in {} worlds (", tally.flows, tally.worlds);
     for (const auto& [verdict, count] : tally.verdicts) fmt::print("{} {}, ", count, verdict);
-    fmt::print("{} replaced, {} deltas, {} restarts) in {:.1f} s, seed {}\n", tally.replaced, tally.deltas,
-               tally.restarts, std::chrono::duration<double>(Clock::now() - start).count(), options.seed);
+    fmt::print("{} replaced, {} deltas, {} restarts, {} asked of the kernel) in {:.1f} s, seed {}\n", tally.replaced,
+               tally.deltas, tally.restarts, tally.sightings,
+               std::chrono::duration<double>(Clock::now() - start).count(), options.seed);
     return agreed;
 }
 

@@ -64,15 +64,16 @@ std::string Traffic::Report::text() const {
 
 Traffic::Traffic(const LiveNode& live, std::vector<Target> targets) : live_(live), targets_(std::move(targets)) {}
 
-Result<std::unique_ptr<Traffic>> Traffic::start(const LiveNode& live, std::vector<Target> targets) {
+Result<std::unique_ptr<Traffic>> Traffic::start(const LiveNode& live, std::vector<Target> targets,
+                                                const std::vector<net::Protocol>& lasting) {
     auto traffic = std::unique_ptr<Traffic>(new Traffic(live, std::move(targets)));
-    RETURN_IF_ERROR(traffic->open());
+    RETURN_IF_ERROR(traffic->open(lasting));
     traffic->connecting_ = std::thread([raw = traffic.get()] { raw->connect_all(); });
     traffic->asking_ = std::thread([raw = traffic.get()] { raw->ask_all(); });
     return traffic;
 }
 
-Result<void> Traffic::open() {
+Result<void> Traffic::open(const std::vector<net::Protocol>& lasting) {
     ASSIGN_OR_RETURN(engine_, testnet::ProbeEngine::create(live_.topology()));
     std::set<std::uint16_t> ports{kProbeTarget};
     for (const auto& target : targets_) ports.insert(target.port);  // so that one that is not translated is answered
@@ -83,7 +84,7 @@ Result<void> Traffic::open() {
     }
     Sources sources(live_.family());
     for (const auto& target : targets_)
-        for (const auto protocol : {net::Protocol::kTcp, net::Protocol::kUdp})
+        for (const auto protocol : lasting)
             for (int i = 0; i < kLastingOfEach; ++i) {
                 const auto source = sources.next(target.from);
                 ASSIGN_OR_RETURN(auto client, EchoClient::open(live_.topology().at(target.from), protocol, source,

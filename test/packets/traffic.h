@@ -57,7 +57,10 @@ class Traffic {
     };
 
     // The rules must be there: the connections that stay begin now.
-    [[nodiscard]] static Result<std::unique_ptr<Traffic>> start(const LiveNode& live, std::vector<Target> targets);
+    // Those that stay are of these protocols.
+    [[nodiscard]] static Result<std::unique_ptr<Traffic>> start(const LiveNode& live, std::vector<Target> targets,
+                                                                const std::vector<net::Protocol>& lasting = {
+                                                                    net::Protocol::kTcp, net::Protocol::kUdp});
     ~Traffic();
     Traffic(const Traffic&) = delete;
     Traffic& operator=(const Traffic&) = delete;
@@ -75,7 +78,7 @@ class Traffic {
     };
 
     Traffic(const LiveNode& live, std::vector<Target> targets);
-    [[nodiscard]] Result<void> open();
+    [[nodiscard]] Result<void> open(const std::vector<net::Protocol>& lasting);
     void connect_all();
     void judge(const Target& target, const testnet::Probe& probe, const testnet::Outcome& outcome);
     void ask_all();

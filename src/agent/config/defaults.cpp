@@ -67,7 +67,8 @@ KubeProxyConfiguration default_configuration() {
 }
 
 void apply_platform_defaults(KubeProxyConfiguration& config) {
-    if (config.mode == "nftables" && config.node_port_addresses.empty()) config.node_port_addresses = {"primary"};
+    if ((config.mode == "nftables" || config.mode == "userspace") && config.node_port_addresses.empty())
+        config.node_port_addresses = {"primary"};
     set_if_empty(config.detect_local_mode, "ClusterCIDR");
 }
 

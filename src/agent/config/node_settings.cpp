@@ -79,6 +79,31 @@ Result<std::string> node_name(const KubeProxyConfiguration& config) {
     return name;
 }
 
+namespace {
+
+constexpr std::string_view kLocalhost = "localhost";
+
+bool names_localhost(const KubeProxyConfiguration& config) {
+    const auto& entries = config.node_port_addresses;
+    return std::find(entries.begin(), entries.end(), kLocalhost) != entries.end();
+}
+
+}  // namespace
+
+// Where a relay serves `localhost` the word says no more than that no other address is meant, if it stands alone;
+// elsewhere it is short for the ranges of loopback.
+std::vector<std::string> node_port_ranges(const KubeProxyConfiguration& config) {
+    auto ranges = config.node_port_addresses;
+    if (!names_localhost(config)) return ranges;
+    std::erase(ranges, kLocalhost);
+    if (ranges.empty() || !relays_localhost(config)) ranges.insert(ranges.end(), {"127.0.0.0/8", "::1/128"});
+    return ranges;
+}
+
+bool relays_localhost(const KubeProxyConfiguration& config) {
+    return names_localhost(config) && (config.mode == "nftables" || config.mode == "userspace");
+}
+
 Result<plan::NodeSettings> node_settings(const KubeProxyConfiguration& config,
                                          const std::vector<std::string>& allowed_external_ips) {
     plan::NodeSettings settings;
@@ -88,10 +113,12 @@ Result<plan::NodeSettings> node_settings(const KubeProxyConfiguration& config,
     settings.masquerade_all = masquerade_all(config);
     settings.masquerade_bit = static_cast<std::uint8_t>(masquerade_bit(config));
     settings.localhost_node_ports = config.iptables.localhost_node_ports.value_or(true);
-    if (config.node_port_addresses == std::vector<std::string>{"primary"}) {
+    settings.relayed_localhost = relays_localhost(config);
+    const auto ranges = node_port_ranges(config);
+    if (ranges == std::vector<std::string>{"primary"}) {
         settings.node_ports_on_primary = true;
     } else {
-        ASSIGN_OR_RETURN(settings.node_port_ranges, prefixes("nodePortAddresses", config.node_port_addresses));
+        ASSIGN_OR_RETURN(settings.node_port_ranges, prefixes("nodePortAddresses", ranges));
     }
     settings.bind_address = net::IpAddress::parse_lenient(config.bind_address);
     ASSIGN_OR_RETURN(settings.external_ranges, external_ranges(allowed_external_ips));

@@ -19,6 +19,12 @@ namespace ghostip::agent::config {
 [[nodiscard]] Result<plan::NodeSettings> node_settings(const KubeProxyConfiguration& config,
                                                        const std::vector<std::string>& allowed_external_ips);
 
+// nodePortAddresses has the word `localhost`, and the mode is one that serves node ports there by a relay.
+[[nodiscard]] bool relays_localhost(const KubeProxyConfiguration& config);
+
+// nodePortAddresses for the rules of the kernel: ranges, or the word `primary`.
+[[nodiscard]] std::vector<std::string> node_port_ranges(const KubeProxyConfiguration& config);
+
 // `ipvs`. Timeouts below a second are one.
 [[nodiscard]] Result<dataplane::IpvsOptions> ipvs_options(const IpvsConfiguration& config);
 

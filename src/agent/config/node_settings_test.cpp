@@ -57,6 +57,23 @@ TEST(NodeSettings, TakeTheInterfaceOfTheMode) {
     EXPECT_EQ(node_settings(config, {})->pod_interface, "");
 }
 
+TEST(NodeSettings, ReadTheWordLocalhost) {
+    auto config = nftables();
+    config.node_port_addresses = {"primary", "localhost"};
+    EXPECT_TRUE(relays_localhost(config));
+    EXPECT_TRUE(node_settings(config, {})->relayed_localhost);
+    EXPECT_TRUE(node_settings(config, {})->node_ports_on_primary);
+    config.node_port_addresses = {"192.168.0.0/16", "localhost"};
+    EXPECT_THAT(node_settings(config, {})->node_port_ranges, ElementsAre(range("192.168.0.0/16")));
+    config.node_port_addresses = {"localhost"};
+    EXPECT_THAT(node_settings(config, {})->node_port_ranges, ElementsAre(range("127.0.0.0/8"), range("::1/128")))
+        << "no other address is open";
+    config.mode = "iptables";
+    EXPECT_FALSE(relays_localhost(config)) << "rules can do it there";
+    EXPECT_THAT(node_settings(config, {})->node_port_ranges, ElementsAre(range("127.0.0.0/8"), range("::1/128")));
+    EXPECT_FALSE(node_settings(config, {})->relayed_localhost);
+}
+
 TEST(NodeSettings, NameWhatIsWrong) {
     auto config = nftables();
     EXPECT_THAT(node_settings(config, {"=10.0.0.0/8"}).error().message, HasSubstr("--allowed-external-ips: \"="));

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "agent/config/document_text.h"
+#include "agent/config/node_settings.h"
 #include "net/prefix.h"
 
 namespace ghostip::agent::config {
@@ -13,6 +14,7 @@ constexpr std::string_view kTop = "KubeProxyConfiguration";
 constexpr std::string_view kNotNegative = "must be greater than or equal to 0";
 constexpr std::string_view kPositive = "must be greater than 0";
 constexpr std::string_view kPrimary = "primary";
+constexpr std::string_view kLocalhost = "localhost";
 constexpr std::string_view kShownVersion = "1.35";  // the minor version before kKubernetesVersion
 
 std::string path(std::string_view below) { return fmt::format("{}.{}", kTop, below); }
@@ -138,10 +140,15 @@ class Validation {
 
     void node_port_addresses() {
         const auto& entries = config_.node_port_addresses;
+        // `localhost` stands beside anything, where a relay serves it.
+        const bool relayed = relays_localhost(config_);
+        const auto others = static_cast<std::size_t>(std::count_if(
+            entries.begin(), entries.end(), [&](const auto& entry) { return !relayed || entry != kLocalhost; }));
         for (std::size_t i = 0; i < entries.size(); ++i) {
             const auto at = path(fmt::format("NodePortAddresses[{}]", i));
+            if (entries[i] == kLocalhost) continue;
             if (entries[i] == kPrimary) {
-                if (entries.size() != 1) errors_.invalid(at, quoted(entries[i]), "can't use both 'primary' and CIDRs");
+                if (others != 1) errors_.invalid(at, quoted(entries[i]), "can't use both 'primary' and CIDRs");
                 return;
             }
             if (!net::Prefix::parse_lenient(entries[i]))

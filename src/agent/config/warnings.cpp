@@ -1,5 +1,7 @@
 #include "agent/config/warnings.h"
 
+#include "agent/config/node_settings.h"
+
 #include <algorithm>
 
 #include "agent/config/validate.h"
@@ -52,10 +54,11 @@ NodeFacts node_facts(const KubeProxyConfiguration& config, const api::Node& node
     if (!own.empty()) facts.primary = own.front().family();
     if (const auto bound = net::IpAddress::parse_lenient(config.bind_address); bound && !bound->is_unspecified())
         facts.primary = bound->family();
-    if (config.node_port_addresses == std::vector<std::string>{"primary"})
+    const auto ranges = node_port_ranges(config);
+    if (ranges == std::vector<std::string>{"primary"})
         for (const auto& address : own) facts.node_port_addresses.push_back(net::Prefix::host(address));
     else
-        facts.node_port_addresses = ranges_of(config.node_port_addresses);
+        facts.node_port_addresses = ranges_of(ranges);
     return facts;
 }
 

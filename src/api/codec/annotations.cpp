@@ -75,4 +75,15 @@ std::vector<EndpointWeight> endpoint_weights_of(const Source& source) {
     return weights;
 }
 
+std::uint8_t proxy_protocol_of(const Source& source) {
+    const Field annotations = source.metadata.mapping("annotations");
+    const Field field = annotations.member(kProxyProtocolAnnotation);
+    const auto version = trimmed(field.text().value_or(""));
+    if (version.empty()) return 0;
+    if (version == "v1") return 1;
+    if (version == "v2") return 2;
+    field.notice("is neither v1 nor v2; endpoints get no header");
+    return 0;
+}
+
 }  // namespace ghostip::api::codec

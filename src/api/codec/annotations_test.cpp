@@ -32,6 +32,21 @@ TEST(Annotations, NameASchedulerAndWeights) {
     EXPECT_THAT(texts(got.only<Service>().endpoint_weights), ElementsAre("10.1.2.3=5", "10.1.2.4=0", "fd00::1=65535"));
 }
 
+TEST(Annotations, AskForAProxyHeader) {
+    EXPECT_EQ(service("ghostip.io/proxy-protocol: v1").only<Service>().proxy_protocol, 1);
+    EXPECT_EQ(service("ghostip.io/proxy-protocol: ' v2 '").only<Service>().proxy_protocol, 2);
+    EXPECT_EQ(service("other: v2").only<Service>().proxy_protocol, 0);
+    for (const auto* bad : {"v3", "1", "V1", "yes"}) {
+        const auto got = service(fmt::format("ghostip.io/proxy-protocol: '{}'", bad));
+        EXPECT_EQ(got.only<Service>().proxy_protocol, 0);
+        EXPECT_THAT(got.lines(),
+                    ElementsAre(fmt::format(
+                        "notice f:1: Service default/a: metadata.annotations[\"ghostip.io/proxy-protocol\"]: \"{}\": "
+                        "is neither v1 nor v2; endpoints get no header",
+                        bad)));
+    }
+}
+
 TEST(Annotations, OfSlicesAreContent) {
     const auto slice = [](std::string_view weights) {
         return decode_text(fmt::format("{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, "

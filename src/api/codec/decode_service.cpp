@@ -138,6 +138,7 @@ Object decode_service(Source source) {
     service->proxied_elsewhere = label(source, kProxyNameLabel).has_value();
     service->scheduler = scheduler_of(source);
     service->endpoint_weights = endpoint_weights_of(source);
+    service->proxy_protocol = proxy_protocol_of(source);
 
     const Field spec = source.root.mapping("spec");
     service->type = spec.member("type").choice<ServiceType>({{"ClusterIP", ServiceType::kClusterIp},

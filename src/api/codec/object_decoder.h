@@ -44,6 +44,7 @@ struct Source {
 // What ghostip's own annotations say. What makes no sense is named by a notice and left out.
 [[nodiscard]] std::string scheduler_of(const Source& source);
 [[nodiscard]] std::vector<EndpointWeight> endpoint_weights_of(const Source& source);
+[[nodiscard]] std::uint8_t proxy_protocol_of(const Source& source);
 
 [[nodiscard]] Object decode_service(Source source);
 [[nodiscard]] Object decode_endpoint_slice(Source source);

@@ -40,6 +40,9 @@ Result<void> cleanup(Iptables& iptables) {
     const std::string mark = fmt::format(":{} ", chains::kOwn);
     RETURN_IF_ERROR(iptables.save(tables::kMangle, [&](std::string_view line) { ours |= line.starts_with(mark); }));
     if (!ours) return {};
+    IpvsOwner owner;
+    RETURN_IF_ERROR(iptables.save(tables::kNat, [&](std::string_view line) { owner.take(line); }));
+    if (owner.is_kube_proxy()) return {};  // the mark goes with what is left of the ipvs mode
     Result<void> first;
     for (const char* table : {tables::kNat, tables::kFilter})
         if (auto cleaned = clean_table(iptables, table); !cleaned && first) first = std::move(cleaned);

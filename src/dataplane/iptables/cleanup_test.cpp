@@ -89,10 +89,13 @@ TEST(IptablesCleanup, GoesOnAfterAnError) {
     MemoryIptables twin(Variant::kNft, net::Family::kIpv4);
     OnTwin place(twin);
     ASSERT_TRUE(place.reconcile(some_plan()).has_value());
-    twin.fail_calls(1, EIO);
-    EXPECT_FALSE(cleanup(twin).has_value());
-    EXPECT_THAT(twin.saved("filter"), Contains(HasSubstr("KUBE-SERVICES"))) << "it could not be told whose they are";
-    twin.fail_calls(1, EIO, 1);
+    for (const std::uint64_t before : {0U, 1U}) {
+        twin.fail_calls(1, EIO, before);
+        EXPECT_FALSE(cleanup(twin).has_value());
+        EXPECT_THAT(twin.saved("filter"), Contains(HasSubstr("KUBE-SERVICES")))
+            << "it could not be told whose they are";
+    }
+    twin.fail_calls(1, EIO, 2);
     EXPECT_FALSE(cleanup(twin).has_value());
     EXPECT_THAT(twin.saved("nat"), Contains(HasSubstr("KUBE-SERVICES")));
     EXPECT_THAT(twin.saved("filter"), Not(Contains(HasSubstr("KUBE-SERVICES"))));

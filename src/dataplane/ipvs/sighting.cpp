@@ -23,7 +23,7 @@ class Reader {
         const Front* front = nullptr;
         std::vector<Front> fronts;
         if (journey_.destination && journey_.service_port) {
-            fronts = render_fronts(*journey_.service_port, {plan_.node, plan_.family, options_, unknown_});
+            fronts = render_fronts(*journey_.service_port, {plan_.node, plan_.family, options_, limits_});
             for (const auto& one : fronts)
                 if (one.key == journey_.destination->key) front = &one;
         }
@@ -127,7 +127,7 @@ class Reader {
     const plan::Plan& plan_;
     const plan::Journey& journey_;
     const IpvsOptions& options_;
-    const std::set<std::string> unknown_;
+    const Limits limits_;
     Observed observed_;
     Sighting seen_;
 };

@@ -135,6 +135,33 @@ TEST(Counts, ComeAndGoWithTheOption) {
     EXPECT_EQ(on.state(), freshly_replaced(plan, Counting::kOn));
 }
 
+// KEP-6032: refused at localhost, counted by protocol, over starts.
+TEST(Counts, NodePortsAtLocalhostThatAreNotRelayed) {
+    auto settings = node_settings();
+    settings.relayed_localhost = true;
+    NodePlanner planner(net::Family::kIpv4, settings);
+    static_cast<void>(planner.apply({put(web())}));
+    OnTwin place(net::Family::kIpv4);
+    ASSERT_TRUE(place.reconcile(planner.plan()));
+    const auto& refused = place.state().sets.at("not-relayed").elements;
+    ASSERT_EQ(refused.size(), 1U);
+    place.twin.packets_met(place.table, "not-relayed", refused.begin()->first, {3, 300});
+    OnTwin next(net::Family::kIpv4, place.twin);
+    ASSERT_TRUE(next.reconcile(planner.plan()));
+    const auto counts = read_packet_counts(next.twin, net::Family::kIpv4);
+    ASSERT_TRUE(counts) << counts.error().message;
+    ASSERT_EQ(counts->size(), 1U);
+    EXPECT_EQ(counts->front().name, kLocalhostNodePortsRejected);
+    EXPECT_EQ(counts->front().packets, 3U);
+    EXPECT_EQ(counts->front().family, net::Family::kIpv4);
+    EXPECT_EQ(counts->front().protocol, net::Protocol::kSctp);
+
+    OnTwin without(net::Family::kIpv4);
+    ASSERT_TRUE(without.reconcile(NodePlanner(net::Family::kIpv4).plan()));
+    EXPECT_FALSE(without.state().sets.contains("not-relayed"));
+    EXPECT_FALSE(read_packet_counts(without.twin, net::Family::kIpv4));
+}
+
 TEST(Counts, WhatCannotBeRead) {
     const OnTwin empty(net::Family::kIpv4, Limits{}, Counting::kOn);
     const auto before = empty.dataplane.count_reader()();

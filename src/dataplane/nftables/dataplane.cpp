@@ -151,7 +151,7 @@ std::vector<Operation> NftablesDataplane::stage_structure(const plan::NodeRules&
     return operations;
 }
 
-// Hairpins and cluster IPs are counted by the plan, over all service ports; addresses for node ports are the node's.
+// Hairpins and cluster IPs are counted by the plan, over all service ports; the rest is the node's.
 Result<void> NftablesDataplane::write_shared(const plan::Delta& delta, bool front, PieceWriter& writer) const {
     const auto write = [&](auto render, const auto& values, auto member) -> Result<void> {
         for (const auto& value : values) {
@@ -173,8 +173,8 @@ Result<void> NftablesDataplane::write_shared(const plan::Delta& delta, bool fron
     if (!delta.node_rules) return {};
     ElementList before;
     ElementList after;
-    render_node_port_ips(delta.node_rules->before, before);
-    render_node_port_ips(delta.node_rules->after, after);
+    render_node(delta.node_rules->before, before);
+    render_node(delta.node_rules->after, after);
     Piece piece;
     piece.tag = kShared;
     difference(before, after, piece.deleted, piece.added);
@@ -285,6 +285,7 @@ const Mode& mode() {
         .render = render,
         .sight = sight,
         .cleanup = cleanup,
+        .packet_counts = packet_counts,
     };
     return instance;
 }

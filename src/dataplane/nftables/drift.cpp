@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "dataplane/localhost_node_ports.h"
 #include "dataplane/nftables/dataplane.h"
 #include "dataplane/nftables/element_text.h"
 #include "dataplane/nftables/supported.h"
@@ -128,8 +129,10 @@ Result<std::unique_ptr<Dataplane>> open_dataplane(net::Family family, const Opti
     if (options.count_services && can_count(*kernel, family)) {
         ASSIGN_OR_RETURN(counts, kernel::nft::LinuxKernel::open());
     }
-    return std::unique_ptr<Dataplane>(std::make_unique<NftablesDataplane>(
+    std::unique_ptr<Dataplane> dataplane = std::unique_ptr<Dataplane>(std::make_unique<NftablesDataplane>(
         family, std::move(kernel), std::move(background), Limits{}, std::move(counts)));
+    if (!options.relay.localhost_node_ports) return dataplane;
+    return LocalhostNodePorts::before(std::move(dataplane), family, options.relay);
 }
 
 Result<std::unique_ptr<DriftWatch>> watch_drift(std::span<Dataplane* const> instances) {

@@ -65,6 +65,8 @@ std::string set_name(const SetRef& ref) {
         case SetRole::kAllowedSources: return fmt::format("allowed-sources-{}", ref.parameter);
         case SetRole::kHairpins: return "hairpins";
         case SetRole::kCounted: return fmt::format("{}counted", prefix);
+        case SetRole::kRelayPorts: return "relay-ports";
+        case SetRole::kNotRelayed: return "not-relayed";
     }
     return "?";
 }
@@ -74,7 +76,8 @@ std::optional<SetRef> parse_set_name(std::string_view name) {
         SetRole::kClusterIps,        SetRole::kNodePortIps,     SetRole::kExternalCluster, SetRole::kExternalLocal,
         SetRole::kNoEndpointsReject, SetRole::kNoEndpointsDrop, SetRole::kOwnEndpoints,    SetRole::kUpTo,
         SetRole::kEndpoints,         SetRole::kAffinity,        SetRole::kMembers,         SetRole::kStuck,
-        SetRole::kFilteredSources,   SetRole::kAllowedSources,  SetRole::kHairpins,        SetRole::kCounted};
+        SetRole::kFilteredSources,   SetRole::kAllowedSources,  SetRole::kHairpins,        SetRole::kCounted,
+        SetRole::kRelayPorts,        SetRole::kNotRelayed};
     std::uint32_t parameter = 0;
     if (const auto dash = name.rfind('-'); dash != std::string_view::npos) {
         const auto digits = name.substr(dash + 1);
@@ -90,7 +93,7 @@ std::optional<SetRef> parse_set_name(std::string_view name) {
 
 bool keyed_by_destination(SetRole role) {
     return role != SetRole::kClusterIps && role != SetRole::kNodePortIps && role != SetRole::kHairpins &&
-           role != SetRole::kStuck;
+           role != SetRole::kStuck && role != SetRole::kRelayPorts && role != SetRole::kNotRelayed;
 }
 
 std::size_t destination_bytes(Lane lane, net::Family family) {
@@ -126,6 +129,11 @@ kernel::nft::Set declare(const SetRef& ref) {
         case SetRole::kAllowedSources: set.key = destination(Lane::kAddress) + Fields{Field::kAddress}; break;
         case SetRole::kCounted:
             set.key = destination(ref.lane);
+            set.counts = true;
+            break;
+        case SetRole::kRelayPorts: set.key = destination(Lane::kNodePort); break;
+        case SetRole::kNotRelayed:
+            set.key = {Field::kProtocol};
             set.counts = true;
             break;
         case SetRole::kHairpins: set.key = {Field::kAddress, Field::kAddress, Field::kProtocol, Field::kPort}; break;

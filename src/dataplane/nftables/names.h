@@ -16,6 +16,8 @@ namespace ghostip::dataplane::nftables {
 inline constexpr std::string_view kTableName = "ghostip";
 // The chain that refuses addresses of the service range that nobody owns.
 inline constexpr const char* kUnknownClusterIps = "unknown-cluster-ips";
+// The chain that refuses node ports at localhost that no relay serves.
+inline constexpr const char* kLocalhostNodePorts = "localhost-nodeports";
 
 [[nodiscard]] kernel::nft::Table table(net::Family family);
 // Stands beside it for the moment in which it is replaced as a whole: a packet that is in the old chains just then
@@ -48,6 +50,8 @@ enum class SetRole : std::uint8_t {
     kAllowedSources,     // destination and masked source, one prefix length each (parameter)
     kHairpins,           // endpoints of this node, as source and destination
     kCounted,            // every destination, each with a counter
+    kRelayPorts,         // ports of this node that nobody may dial directly
+    kNotRelayed,         // protocols that localhost node ports refuse, each with a counter
 };
 
 // One set: its role, its lane (kAddress where lanes have no meaning) and its parameter (0 where there is none).

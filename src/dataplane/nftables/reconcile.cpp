@@ -205,7 +205,7 @@ void render_everything(const plan::Plan& plan, const SlotOrders& slots, Counting
     }
     for (const auto& [address, owners] : plan.cluster_ips) render_cluster_ip(address, sink);
     for (const auto& [hairpin, users] : plan.hairpins) render_hairpin(hairpin, sink);
-    render_node_port_ips(plan.node, sink);
+    render_node(plan.node, sink);
 }
 
 std::map<SetRef, Elements> expected_elements(const plan::Plan& plan, const SlotOrders& slots, Counting counting) {

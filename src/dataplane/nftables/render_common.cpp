@@ -16,6 +16,13 @@ Key originally_dialled(Lane lane) {
     return is_node_port(lane) ? port : Key{select::kOriginalDestination} + port;
 }
 
+void pass_relay(const StructureInput& input, kernel::nft::Hook hook, std::vector<kernel::nft::Rule>& rules) {
+    if (input.node.relay_mark == 0) return;
+    RuleBuilder builder = rule(input);
+    if (hook == kernel::nft::Hook::kInput) builder.input_interface("lo");
+    rules.push_back(std::move(builder.mark_has(input.node.relay_mark).comment("the relay's own")).return_());
+}
+
 net::Prefix loopback(net::Family family) {
     return *net::Prefix::parse_lenient(family == net::Family::kIpv4 ? "127.0.0.0/8" : "::1/128");
 }

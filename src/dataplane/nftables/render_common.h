@@ -30,6 +30,9 @@ inline constexpr std::int32_t kCountPriority = 102;  // behind everybody who may
     return kernel::nft::RuleBuilder(input.family);
 }
 
+// What a relay sends is nobody's to translate or to refuse: in output, and in input where it sends to this node itself.
+void pass_relay(const StructureInput& input, kernel::nft::Hook hook, std::vector<kernel::nft::Rule>& rules);
+
 // The addresses of the loopback, which take no node ports.
 [[nodiscard]] net::Prefix loopback(net::Family family);
 // Adds the test: is the destination an address that accepts node ports?

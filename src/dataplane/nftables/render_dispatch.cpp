@@ -80,6 +80,7 @@ void render_dispatch(const StructureInput& input, std::vector<Chain>& chains) {
         Chain base{hook == Hook::kPrerouting ? "nat-prerouting" : "nat-output",
                    BaseChain{ChainType::kNat, hook, kDnatPriority},
                    {}};
+        if (hook == Hook::kOutput) pass_relay(input, hook, base.rules);
         if (!input.classes.source_lengths.empty())
             base.rules.push_back(
                 std::move(rule(input).in_set(dialled(Lane::kAddress), name_of(SetRole::kFilteredSources)))

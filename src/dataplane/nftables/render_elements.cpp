@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "plan/relayed.h"
+
 namespace ghostip::dataplane::nftables {
 namespace {
 
@@ -74,6 +76,13 @@ void render_sources(const plan::Destination& destination, std::span<const std::u
                  KeyBytes().destination(destination.key).address(range.address).bytes(), {});
 }
 
+void render_relay_ports(const plan::ServicePortPlan& plan, ElementSink& sink) {
+    if (!plan.only_translated) return;
+    for (const auto* pool : {&plan.cluster, &plan.local})
+        for (const auto& endpoint : *pool)
+            sink.add({SetRole::kRelayPorts}, KeyBytes().protocol(plan.name.protocol).port(endpoint.port).bytes(), {});
+}
+
 }  // namespace
 
 KeyBytes& KeyBytes::append(std::span<const std::uint8_t> bytes, std::size_t padded) {
@@ -87,6 +96,11 @@ KeyBytes& KeyBytes::address(const net::IpAddress& address) { return append(addre
 KeyBytes& KeyBytes::protocol(net::Protocol protocol) {
     const auto number = static_cast<std::uint8_t>(protocol);
     return append({&number, 1}, 4);
+}
+
+KeyBytes& KeyBytes::protocol_alone(net::Protocol protocol) {
+    const auto number = static_cast<std::uint8_t>(protocol);
+    return append({&number, 1}, 1);
 }
 
 KeyBytes& KeyBytes::port(std::uint16_t port) {
@@ -126,6 +140,7 @@ void render_elements(const plan::ServicePortPlan& plan, const ServicePortSlots& 
         render_dispatch_element(plan, destination, key.bytes(), sink);
         if (counting == Counting::kOn) sink.add({SetRole::kCounted, base_lane(destination)}, key.bytes(), {});
     }
+    render_relay_ports(plan, sink);
 }
 
 void render_cluster_ip(const net::IpAddress& address, ElementSink& sink) {
@@ -143,7 +158,11 @@ void render_hairpin(const plan::Hairpin& hairpin, ElementSink& sink) {
              {});
 }
 
-void render_node_port_ips(const plan::NodeRules& node, ElementSink& sink) {
+void render_node(const plan::NodeRules& node, ElementSink& sink) {
+    if (node.relayed_localhost)
+        for (const auto protocol : {net::Protocol::kTcp, net::Protocol::kUdp, net::Protocol::kSctp})
+            if (!plan::can_be_relayed(protocol))
+                sink.add({SetRole::kNotRelayed}, KeyBytes().protocol_alone(protocol).bytes(), {});
     if (node.node_ports.all) return;
     for (const auto& address : node.node_ports.addresses)
         sink.add({SetRole::kNodePortIps}, KeyBytes().address(address).bytes(), {});

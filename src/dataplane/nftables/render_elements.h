@@ -17,9 +17,10 @@ namespace ghostip::dataplane::nftables {
 class KeyBytes {
   public:
     KeyBytes& address(const net::IpAddress& address);
-    KeyBytes& protocol(net::Protocol protocol);
-    KeyBytes& port(std::uint16_t port);     // network order, padded
-    KeyBytes& number(std::uint32_t value);  // host order, as numgen yields it
+    KeyBytes& protocol(net::Protocol protocol);        // padded, as one of several fields
+    KeyBytes& protocol_alone(net::Protocol protocol);  // as the only one
+    KeyBytes& port(std::uint16_t port);                // network order, padded
+    KeyBytes& number(std::uint32_t value);             // host order, as numgen yields it
     // address . protocol . port, or protocol . port for a node port
     KeyBytes& destination(const plan::DestinationKey& key);
     KeyBytes& endpoint(const plan::Endpoint& endpoint);
@@ -53,7 +54,8 @@ void render_elements(const plan::ServicePortPlan& plan, const ServicePortSlots& 
                      ElementSink& sink);
 void render_cluster_ip(const net::IpAddress& address, ElementSink& sink);
 void render_hairpin(const plan::Hairpin& hairpin, ElementSink& sink);
-void render_node_port_ips(const plan::NodeRules& node, ElementSink& sink);
+// What comes from the node and no service port.
+void render_node(const plan::NodeRules& node, ElementSink& sink);
 
 // Adds the classes that the elements of this service port need.
 void collect_classes(const plan::ServicePortPlan& plan, Classes& classes);

@@ -11,6 +11,11 @@ void render_masquerade(const StructureInput& input, std::vector<kernel::nft::Cha
     using kernel::nft::Hook;
     const std::uint32_t mark = input.node.masquerade_mark;
     Chain postrouting{"nat-postrouting", BaseChain{ChainType::kNat, Hook::kPostrouting, kSnatPriority}, {}};
+    // The relay is to know its clients.
+    if (input.node.relay_mark != 0)
+        postrouting.rules.push_back(
+            std::move(rule(input).mark_has(mark).destination_is_local().clear_mark(mark).comment("ends on this node"))
+                .return_());
     postrouting.rules.push_back(std::move(rule(input).mark_has(mark).clear_mark(mark)).masquerade());
     postrouting.rules.push_back(
         std::move(rule(input)

@@ -50,7 +50,30 @@ void render_no_endpoints(const StructureInput& input, std::vector<kernel::nft::C
             std::move(rule(input).destination(cidr).comment("no Service has this cluster IP")).drop());
     chains.push_back(std::move(cluster_ips));
 
+    // The relay listens there for what it carries. What the node itself sends comes by output only.
+    if (input.node.relayed_localhost) {
+        Chain localhost{kLocalhostNodePorts, std::nullopt, {}};
+        for (const auto role : {SetRole::kExternalCluster, SetRole::kExternalLocal, SetRole::kNoEndpointsReject,
+                                SetRole::kNoEndpointsDrop})
+            localhost.rules.push_back(std::move(rule(input)
+                                                    .in_set(dialled(Lane::kNodePort), name_of(role, Lane::kNodePort))
+                                                    .in_set({select::kProtocol}, name_of(SetRole::kNotRelayed)))
+                                          .reject());
+        chains.push_back(std::move(localhost));
+    }
+
+    if (input.node.relay_mark != 0) {
+        Chain relay_ports{"relay-ports", std::nullopt, {}};
+        relay_ports.rules.push_back(std::move(rule(input).connection_is_dnat()).return_());
+        relay_ports.rules.push_back(
+            std::move(rule(input).in_set(dialled(Lane::kNodePort), name_of(SetRole::kRelayPorts))).reject());
+        chains.push_back(std::move(relay_ports));
+    }
+
     Chain filter_input{"filter-input", BaseChain{ChainType::kFilter, Hook::kInput, kFilterPriority}, {}};
+    pass_relay(input, Hook::kInput, filter_input.rules);
+    if (input.node.relay_mark != 0)
+        filter_input.rules.push_back(std::move(rule(input).connection_is_new()).jump("relay-ports"));
     filter_input.rules.push_back(std::move(rule(input).connection_is_new()).jump("untranslated"));
     RuleBuilder to_node_port = rule(input);
     to_node_port_address(to_node_port.connection_is_new(), input);
@@ -61,8 +84,12 @@ void render_no_endpoints(const StructureInput& input, std::vector<kernel::nft::C
         Chain base{hook == Hook::kForward ? "filter-forward" : "filter-output",
                    BaseChain{ChainType::kFilter, hook, kFilterPriority},
                    {}};
+        if (hook == Hook::kOutput) pass_relay(input, hook, base.rules);
         base.rules.push_back(std::move(rule(input).connection_is_new()).jump("untranslated"));
         base.rules.push_back(std::move(rule(input).connection_is_new()).jump(kUnknownClusterIps));
+        if (hook == Hook::kOutput && input.node.relayed_localhost)
+            base.rules.push_back(std::move(rule(input).connection_is_new().destination(loopback(input.family)))
+                                     .jump(kLocalhostNodePorts));
         chains.push_back(std::move(base));
     }
 }

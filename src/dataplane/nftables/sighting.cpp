@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "dataplane/listener_sighting.h"
 #include "dataplane/nftables/element_changes.h"
 #include "dataplane/nftables/element_text.h"
 #include "dataplane/nftables/observed.h"
@@ -76,7 +77,7 @@ class Reader {
         ElementList elements;
         render_elements(only, {only.cluster, only.local}, Counting::kOff, elements);
         if (journey_.destination->kind == plan::DestinationKind::kClusterIp) render_cluster_ip(key_.address, elements);
-        if (key_.node_port) render_node_port_ips(plan_.node, elements);
+        if (key_.node_port) render_node(plan_.node, elements);
         for (const auto& endpoint : journey_.pool)
             if (const plan::Hairpin hairpin{endpoint.address, key_.protocol, endpoint.port};
                 plan_.hairpins.contains(hairpin))
@@ -207,8 +208,42 @@ Result<Sighting> sight(Kernel& kernel, const plan::Plan& plan, const plan::Journ
 }
 
 Result<Sighting> sight(const plan::Plan& plan, const plan::Journey& journey, const Options& /*options*/) {
+    // In this mode only localhost's node ports are, to which no rule leads.
+    if (journey.relayed) return sight_localhost(journey, kernel::sockets::listeners_at);
     ASSIGN_OR_RETURN(const auto kernel, kernel::nft::LinuxKernel::open());
     return sight(*kernel, plan, journey);
+}
+
+Result<Leads> leads(Kernel& kernel, net::Family family, const plan::Destination* destination) {
+    Leads found;
+    ASSIGN_OR_RETURN(const auto contents, kernel.contents(table(family)));
+    found.rules = contents.has_value();
+    if (!found.rules || destination == nullptr) return found;
+    const std::size_t address_bytes = kernel::nft::field_size(kernel::nft::Field::kAddress, family);
+    for (const auto& lane : lanes_of(*destination)) {
+        if (!lane) continue;
+        const auto map = declare({SetRole::kEndpoints, lane->lane});
+        if (!is_declared(*contents, map)) continue;
+        const auto key = KeyBytes().destination(destination->key).number(0);
+        const auto data_bytes = kernel::nft::fields_size(map.data, family);
+        Elements asked{map.name,
+                       static_cast<std::uint16_t>(key.bytes().size()),
+                       static_cast<std::uint16_t>(data_bytes),
+                       {key.bytes().begin(), key.bytes().end()}};
+        asked.bytes.resize(asked.bytes.size() + data_bytes);
+        ASSIGN_OR_RETURN(const auto there, kernel.look_up(table(family), map, asked));
+        if (there.count() == 0) continue;
+        const auto data = there.at(0).subspan(there.key_bytes);
+        const auto port = data.subspan(address_bytes);
+        found.leads.push_back({lane->scope, net::IpAddress::from_bytes(family, data.data()),
+                               static_cast<std::uint16_t>(port[0] << 8U | port[1])});
+    }
+    return found;
+}
+
+Result<Leads> leads(net::Family family, const plan::Destination* destination) {
+    ASSIGN_OR_RETURN(const auto kernel, kernel::nft::LinuxKernel::open());
+    return leads(*kernel, family, destination);
 }
 
 }  // namespace ghostip::dataplane::nftables

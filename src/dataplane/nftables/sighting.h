@@ -5,6 +5,7 @@
 
 #include "base/result.h"
 #include "dataplane/dataplane.h"
+#include "dataplane/leads.h"
 
 namespace ghostip::kernel::nft {
 class Kernel;
@@ -15,5 +16,10 @@ namespace ghostip::dataplane::nftables {
 [[nodiscard]] Result<Sighting> sight(kernel::nft::Kernel& kernel, const plan::Plan& plan, const plan::Journey& journey);
 // In the network namespace of the calling thread.
 [[nodiscard]] Result<Sighting> sight(const plan::Plan& plan, const plan::Journey& journey, const Options& options);
+
+// The first endpoint of each map that packets to this destination are looked up in.
+[[nodiscard]] Result<Leads> leads(kernel::nft::Kernel& kernel, net::Family family,
+                                  const plan::Destination* destination);
+[[nodiscard]] Result<Leads> leads(net::Family family, const plan::Destination* destination);
 
 }  // namespace ghostip::dataplane::nftables

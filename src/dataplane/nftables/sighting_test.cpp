@@ -95,6 +95,30 @@ TEST(Sighting, MissesWhatIsGone) {
     EXPECT_GT(missed, 30U);
 }
 
+// For who stands behind the one endpoint of each pool.
+TEST(Leads, AreTheFirstEndpointOfEachPool) {
+    Scene scene;
+    const auto text_of = [&](std::string_view to, std::uint16_t port) {
+        const plan::Explainer explainer(scene.plan, scene.planner.profile());
+        const auto journey = explainer.explain({ip(kOutside), ip(to), net::Protocol::kTcp, port, ""});
+        const auto found = leads(scene.place.twin, net::Family::kIpv4, &*journey.destination);
+        if (!found) return found.error().message;
+        std::string text = found->rules ? "" : "no rules";
+        for (const auto& lead : found->leads)
+            text += fmt::format("{} {};", lead.scope == plan::PoolScope::kCluster ? "cluster" : "local",
+                                net::host_port(lead.address, lead.port));
+        return text;
+    };
+    EXPECT_EQ(text_of("172.30.0.41", 80), "cluster 10.180.0.1:8080;");
+    EXPECT_EQ(text_of("192.168.0.2", 3002), "cluster 10.180.0.4:8080;local 10.180.0.4:8080;");
+    EXPECT_EQ(text_of("172.30.0.44", 80), "") << "nobody there";
+    const auto nobodys = leads(scene.place.twin, net::Family::kIpv4, nullptr);
+    ASSERT_TRUE(nobodys);
+    EXPECT_TRUE(nobodys->rules);
+    ASSERT_TRUE(scene.place.twin.commit({scene.place.table, {kernel::nft::DeleteTable{}}}));
+    EXPECT_EQ(text_of("172.30.0.41", 80), "no rules");
+}
+
 TEST(Sighting, FindsWhatThePlanHasNot) {
     Scene scene;
     static_cast<void>(scene.planner.apply({gone(service("web", "172.30.0.41", {}))}));

@@ -38,6 +38,8 @@ Structure render_structure(const StructureInput& input) {
         refs.push_back({SetRole::kAllowedSources, Lane::kAddress, length});
     if (input.counting == Counting::kOn)
         for (const Lane lane : {Lane::kAddress, Lane::kNodePort}) refs.push_back({SetRole::kCounted, lane});
+    if (input.node.relay_mark != 0) refs.push_back({SetRole::kRelayPorts});
+    if (input.node.relayed_localhost) refs.push_back({SetRole::kNotRelayed});
 
     Structure structure;
     std::transform(refs.begin(), refs.end(), std::back_inserter(structure.sets), declare);
