@@ -34,6 +34,21 @@ std::string usage(Invocation invocation, const FlagSet& set) {
                        invocation == Invocation::kKubeProxy ? "kube-proxy" : "ghostip proxy", set.help());
 }
 
+// `format_named`: by a flag. As `ghostip proxy`, klog's formats are only for who asks for them.
+Result<void> set_up_logging(Invocation invocation, const config::Logging& logging, bool format_named) {
+    const bool klog = invocation == Invocation::kKubeProxy || format_named;
+    log::configure(logging.format == "json" ? log::Format::kKlogJson
+                   : klog                   ? log::Format::kKlogText
+                                            : log::Format::kPlain,
+                   static_cast<int>(logging.verbosity));
+    const auto& options = logging.format == "json" ? logging.options.json : logging.options.text;
+    log::set_split_stream(options.split_stream);
+    std::string modules;
+    for (const auto& item : logging.vmodule)
+        modules += fmt::format("{}{}={}", modules.empty() ? "" : ",", item.file_pattern, item.verbosity);
+    return log::set_vmodule(modules);
+}
+
 // As kube-proxy: the usage, the error last. As ghostip: one line, the flag that was perhaps meant, where to look.
 int flag_error(Invocation invocation, const FlagSet& set, const std::string& message) {
     if (invocation == Invocation::kKubeProxy) {

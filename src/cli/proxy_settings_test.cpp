@@ -10,7 +10,7 @@
 #include "agent/modes.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
-#include "cli/run_proxy.h"
+#include "cli/proxy_plan.h"
 
 namespace ghostip::cli {
 namespace {

@@ -3,21 +3,16 @@
 #include <linux/capability.h>
 
 #include <algorithm>
-#include <atomic>
-#include <charconv>
 #include <chrono>
-#include <condition_variable>
 #include <csignal>
 #include <cstdlib>
 #include <memory>
-#include <mutex>
 #include <optional>
 
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 
 #include "agent/agent.h"
-#include "agent/config/encode.h"
-#include "agent/config/node_settings.h"
+#include "agent/config/scalars.h"
 #include "agent/config/validate.h"
 #include "agent/config/warnings.h"
 #include "agent/conntrack_settings.h"
@@ -26,17 +21,15 @@
 #include "agent/ipvs_settings.h"
 #include "agent/leftovers.h"
 #include "agent/metrics.h"
-#include "agent/metrics_pages.h"
-#include "agent/modes.h"
-#include "agent/page_server.h"
 #include "agent/privileges.h"
 #include "agent/process.h"
 #include "agent/relay_metrics.h"
 #include "base/log.h"
 #include "base/service_manager.h"
+#include "cli/ending.h"
 #include "cli/file_stop.h"
 #include "cli/object_source.h"
-#include "cli/relay_settings.h"
+#include "cli/pages.h"
 #include "cli/stop_signals.h"
 #include "cli/succession.h"
 #include "dataplane/carrier.h"
@@ -52,15 +45,9 @@ using std::chrono::milliseconds;
 constexpr std::uint16_t kFirstUnprivilegedPort = 1024;
 constexpr std::chrono::seconds kLinger{2};
 
-std::uint16_t port_of(const config::HostPort& address) {
-    std::uint16_t port = 0;
-    std::from_chars(address.port.data(), address.port.data() + address.port.size(), port);
-    return port;
-}
-
 bool is_low_port(const std::string& address) {
-    const auto parts = config::split_host_port(address);
-    return parts && port_of(*parts) != 0 && port_of(*parts) < kFirstUnprivilegedPort;
+    const auto port = port_of(address);
+    return port != 0 && port < kFirstUnprivilegedPort;
 }
 
 agent::AgentConfig agent_config(const ProxySettings& settings, ProxyPlan plan) {
@@ -125,63 +112,6 @@ Event port_event(const std::string& node_name, const plan::ServiceName& service,
                         error.message)};
 }
 
-// Ends the agent while there is one, and keeps the first reason that is not a signal. Any thread.
-class Ending {
-  public:
-    // While the result lives, this agent is the one to end.
-    [[nodiscard]] auto of(agent::Agent& agent) {
-        point_at(&agent);
-        struct Release {
-            Ending* ending;
-            void operator()(agent::Agent* /*agent*/) const { ending->point_at(nullptr); }
-        };
-        return std::unique_ptr<agent::Agent, Release>(&agent, Release{this});
-    }
-    // All also before there is an agent: then that ends as soon as it is there.
-    void stop() {
-        const std::lock_guard lock(mutex_);
-        stopped_ = true;
-        if (agent_ != nullptr) agent_->stop();
-    }
-    void set(Error error) {
-        const std::lock_guard lock(mutex_);
-        if (!error_) error_ = std::move(error);
-        if (agent_ != nullptr) agent_->stop();
-    }
-    void stop_by_signal() {
-        {
-            const std::lock_guard lock(mutex_);
-            signalled_ = true;
-        }
-        told_.notify_all();
-        stop();
-    }
-    // Waits for a signal, at most so long; true: there was one, now or before.
-    [[nodiscard]] bool wait_for_signal(milliseconds longest) {
-        std::unique_lock lock(mutex_);
-        return told_.wait_for(lock, longest, [this] { return signalled_; });
-    }
-    [[nodiscard]] Result<void> get() {
-        const std::lock_guard lock(mutex_);
-        if (error_) return *error_;
-        return {};
-    }
-
-  private:
-    void point_at(agent::Agent* agent) {
-        const std::lock_guard lock(mutex_);
-        agent_ = agent;
-        if (agent != nullptr && (stopped_ || error_)) agent->stop();
-    }
-
-    std::mutex mutex_;
-    std::condition_variable told_;
-    agent::Agent* agent_ = nullptr;  // guarded by mutex_
-    bool stopped_ = false;           // guarded by mutex_
-    bool signalled_ = false;         // guarded by mutex_
-    std::optional<Error> error_;     // guarded by mutex_
-};
-
 // Whether the configuration fits the node, once that is known: told once, and an error if it cannot be meant.
 Result<void> check_node(const config::KubeProxyConfiguration& configuration, const api::Node& node) {
     const bool dual_stack = agent::family_enabled(net::Family::kIpv6);
@@ -191,58 +121,6 @@ Result<void> check_node(const config::KubeProxyConfiguration& configuration, con
         if (!sentences->empty()) log::write(log::Level::kError, kMaybe, {{"err", config::join(*sentences, "; ")}});
     if (found.fatal) return fail("kube-proxy configuration is incorrect: {}", config::join(found.wrong, "; "));
     return {};
-}
-
-// Serves pages at an address of the configuration. Null where nobody wants them.
-std::unique_ptr<agent::PageServer> serve(std::string what, const std::string& address, http::Routes routes,
-                                         std::function<void(const Error&)> on_hard_failure) {
-    const auto parts = config::split_host_port(address);
-    if (!parts) return nullptr;
-    agent::PageServerConfig config;
-    config.what = std::move(what);
-    config.address = parts->host;
-    config.port = port_of(*parts);
-    config.on_hard_failure = std::move(on_hard_failure);
-    return std::make_unique<agent::PageServer>(std::move(config), std::move(routes));
-}
-
-// The pages of this process; a successor wants their ports. Any thread.
-class Pages {
-  public:
-    using Servers = std::vector<std::unique_ptr<agent::PageServer>>;
-
-    void open_by(std::function<Servers()> open) {
-        const std::lock_guard lock(mutex_);
-        open_ = std::move(open);
-        servers_ = open_();
-    }
-    void set(bool open) {
-        const std::lock_guard lock(mutex_);
-        servers_.clear();
-        if (open && open_) servers_ = open_();
-    }
-
-  private:
-    std::mutex mutex_;
-    std::function<Servers()> open_;  // guarded by mutex_
-    Servers servers_;                // guarded by mutex_
-};
-
-agent::MetricsPages metrics_pages_of(const ProxySettings& settings, std::string_view mode) {
-    const auto& configuration = settings.configuration;
-    agent::MetricsPages pages;
-    pages.program = settings.invocation == Invocation::kKubeProxy ? "kube-proxy" : "ghostip";
-    pages.version = settings.version;
-    pages.mode = std::string(mode);
-    pages.configz = fmt::format("{{\"kubeproxy.config.k8s.io\":{}}}", config::to_json(configuration));
-    if (config::gate_enabled(configuration.feature_gates, "ComponentFlagz")) pages.flags = settings.flags;
-    pages.with_statusz = config::gate_enabled(configuration.feature_gates, "ComponentStatusz");
-    if (configuration.enable_profiling)
-        pages.set_verbosity = [](int verbosity) -> Result<void> {
-            log::set_verbosity(verbosity);
-            return {};
-        };
-    return pages;
 }
 
 bool listens_low(const dataplane::RelayOptions& relay) {
@@ -310,56 +188,6 @@ void describe_build(const ProxySettings& settings, agent::Metrics& metrics) {
 }
 
 }  // namespace
-
-Result<ProxyPlan> plan_proxy(const ProxySettings& settings) {
-    const auto& name = settings.configuration.mode;
-    ProxyPlan plan;
-    plan.mode = agent::find_mode(name);
-    if (plan.mode == nullptr) {
-        std::string known;
-        for (const auto& mode : agent::modes()) known += fmt::format("{}{}", known.empty() ? "" : "|", mode.name);
-        return fail(
-            "mode {} does not exist yet in ghostip; name one that does, with --proxy-mode {} or the same as `mode` in "
-            "the configuration file",
-            name, known);
-    }
-    const auto variants = plan.mode->variants;
-    if (!variants.empty()) plan.options.variant = settings.own.variant;
-    if (!plan.options.variant.empty() &&
-        std::find(variants.begin(), variants.end(), plan.options.variant) == variants.end())
-        return fail("--iptables-variant: \"{}\": mode {} has {}", plan.options.variant, plan.mode->name,
-                    fmt::join(variants, ", "));
-    ASSIGN_OR_RETURN(plan.node, config::node_settings(settings.configuration, settings.own.allowed_external_ips));
-    if (plan.mode->profile().schedules) {
-        ASSIGN_OR_RETURN(plan.options.ipvs, config::ipvs_options(settings.configuration.ipvs));
-    }
-    ASSIGN_OR_RETURN(plan.options.relay, relay_options(settings.own.relay));
-    plan.options.relay.mark = dataplane::relay_mark_beside(plan.node.masquerade_bit);
-    plan.options.relay.localhost_node_ports = config::relays_localhost(settings.configuration);
-    if (settings.own.once && plan.mode->profile().relays)
-        return fail("--once: {} mode carries the traffic itself, and nobody would when the process has ended",
-                    plan.mode->name);
-    if (settings.own.once && plan.options.relay.localhost_node_ports)
-        return fail(
-            "--once: node ports at localhost are served by a process, and none is there when this one has ended");
-    if (!plan.mode->profile().relays && !settings.own.relay.listen.empty())
-        return fail("--listen: {} mode carries no traffic; userspace mode does", plan.mode->name);
-    return plan;
-}
-
-Result<void> set_up_logging(Invocation invocation, const config::Logging& logging, bool format_named) {
-    const bool klog = invocation == Invocation::kKubeProxy || format_named;
-    log::configure(logging.format == "json" ? log::Format::kKlogJson
-                   : klog                   ? log::Format::kKlogText
-                                            : log::Format::kPlain,
-                   static_cast<int>(logging.verbosity));
-    const auto& options = logging.format == "json" ? logging.options.json : logging.options.text;
-    log::set_split_stream(options.split_stream);
-    std::string modules;
-    for (const auto& item : logging.vmodule)
-        modules += fmt::format("{}{}={}", modules.empty() ? "" : ",", item.file_pattern, item.verbosity);
-    return log::set_vmodule(modules);
-}
 
 Result<void> initialize_only(const ProxySettings& settings, const ProxyPlan& plan) {
     std::string lacks;
@@ -459,7 +287,7 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
         drain_time.value_or(milliseconds(0)));
     ASSIGN_OR_RETURN(const auto agent,
                      agent::Agent::create(std::move(agent_settings), objects->source(), health, metrics));
-    const auto ended_by = ending.of(*agent);
+    const Ending::Of ended_by(ending, *agent);
     the_agent = agent.get();
 
     if (once) {
