@@ -20,6 +20,12 @@ std::string DirectListeners::Place::text() const {
     return fmt::format("{}/{}", at.text(), net::protocol_name(protocol));
 }
 
+void DirectListeners::Places::add(const Place& place, Wanted wanted) {
+    const auto [had, added] = of.try_emplace(place, wanted);
+    if (!added && had->second.as != wanted.as)
+        taken.emplace(std::move(wanted.whose), fmt::format("{}: {} has it", place.text(), had->second.whose));
+}
+
 DirectListeners::~DirectListeners() {
     for (const auto& [place, one] : open_) services_.carrier().close(one.listener);
 }
@@ -64,8 +70,7 @@ std::vector<net::IpAddress> DirectListeners::node_port_addresses() const {
 void DirectListeners::add_node_ports(const plan::ServicePortPlan& plan, const plan::DestinationKey& key,
                                      Places& places) const {
     for (const auto& address : node_port_addresses())
-        places.try_emplace({{address, key.port}, key.protocol},
-                           Wanted{key, fmt::format("{}: {}", plan.name.text(), key.text())});
+        places.add({{address, key.port}, key.protocol}, {key, fmt::format("{}: {}", plan.name.text(), key.text())});
 }
 
 // At localhost a port that nobody answers is closed, so that it is refused as one where nobody listens (KEP-6032).
@@ -79,8 +84,8 @@ DirectListeners::Places DirectListeners::wanted() const {
     services_.for_each([&](const plan::ServicePortPlan& plan) {
         for (const auto& request : requests_)
             if (const auto* own = cluster_ip(plan); own != nullptr && asked_for(request, plan))
-                places.try_emplace({request.at, plan.name.protocol},
-                                   Wanted{own->key, fmt::format("{}: --listen {}", plan.name.text(), request.text())});
+                places.add({request.at, plan.name.protocol},
+                           {own->key, fmt::format("{}: --listen {}", plan.name.text(), request.text())});
     });
     services_.for_each([&](const plan::ServicePortPlan& plan) {
         for (const auto& destination : plan.destinations)
@@ -90,33 +95,38 @@ DirectListeners::Places DirectListeners::wanted() const {
     return places;
 }
 
-Result<relay::ListenerId> DirectListeners::open(const Place& place, const Wanted& wanted) const {
+Result<DirectListeners::Open> DirectListeners::open(const Place& place, const Wanted& wanted) const {
+    auto as = std::make_shared<As>(wanted.as);
     relay::ListenerSpec spec;
     spec.protocol = place.protocol;
     spec.address = place.at;
     spec.sockets = 1;  // there may be many of them
-    spec.ask = [table = services_.table(), key = wanted.as](const relay::Arrival& arrival) {
-        return table->came(arrival, key);
+    spec.ask = [table = services_.table(), as](const relay::Arrival& arrival) {
+        return table->came(arrival, as->get());
     };
-    return services_.carrier().listen(fmt::format("direct {}", place.text()), std::move(spec));
+    ASSIGN_OR_RETURN(const auto listener,
+                     services_.carrier().listen(fmt::format("direct {}", place.text()), std::move(spec)));
+    return Open{std::move(as), listener};
 }
 
 void DirectListeners::follow() {
-    const auto places = wanted();
+    auto places = wanted();
     std::erase_if(open_, [&](const auto& entry) {
-        const auto found = places.find(entry.first);
-        if (found != places.end() && found->second.as == entry.second.wanted.as) return false;
+        if (const auto found = places.of.find(entry.first); found != places.of.end()) {
+            entry.second.as->set(found->second.as);
+            return false;
+        }
         services_.carrier().close(entry.second.listener);
         return true;
     });
-    failed_.clear();
-    for (const auto& [place, want] : places) {
+    failed_ = std::move(places.taken);
+    for (const auto& [place, want] : places.of) {
         if (open_.contains(place)) continue;
-        auto listener = open(place, want);
-        if (listener)
-            open_.emplace(place, Open{want, *listener});
+        auto opened = open(place, want);
+        if (opened)
+            open_.emplace(place, std::move(*opened));
         else
-            failed_.emplace(want.whose, fmt::format("{}: {}", place.text(), listener.error().message));
+            failed_.emplace(want.whose, fmt::format("{}: {}", place.text(), opened.error().message));
     }
     if (node_ports_ != NodePortsAt::kLoopback) return;
     auto& counts = services_.carrier().localhost(services_.family());

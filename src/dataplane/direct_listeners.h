@@ -4,6 +4,8 @@
 
 #include <compare>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -45,11 +47,35 @@ class DirectListeners {
         plan::DestinationKey as;  // the destination whose clients these are
         std::string whose;        // for people: the service port, the node port
     };
+    // Whose clients they are may change while the listener stays: clients wait in its backlog.
+    class As {
+      public:
+        explicit As(const plan::DestinationKey& key) : key_(key) {}
+        void set(const plan::DestinationKey& key) {
+            const std::lock_guard lock(mutex_);
+            key_ = key;
+        }
+        [[nodiscard]] plan::DestinationKey get() const {
+            const std::lock_guard lock(mutex_);
+            return key_;
+        }
+
+      private:
+        mutable std::mutex mutex_;
+        plan::DestinationKey key_;  // guarded by mutex_
+    };
     struct Open {
-        Wanted wanted;
+        std::shared_ptr<As> as;  // the listener's threads ask it
         relay::ListenerId listener{};
     };
-    using Places = std::map<Place, Wanted>;
+    using Failed = std::map<std::string, std::string>;  // by the listener's name: why
+    // The first who asks for a place has it.
+    struct Places {
+        std::map<Place, Wanted> of;
+        Failed taken;  // who came later
+
+        void add(const Place& place, Wanted wanted);
+    };
 
     [[nodiscard]] bool concerned(const plan::ServicePortPlanPtr& plan) const;
     [[nodiscard]] Places wanted() const;
@@ -57,13 +83,13 @@ class DirectListeners {
     void add_node_ports(const plan::ServicePortPlan& plan, const plan::DestinationKey& key, Places& places) const;
     [[nodiscard]] bool asked_for(const ListenRequest& request, const plan::ServicePortPlan& plan) const;
     [[nodiscard]] std::vector<net::IpAddress> node_port_addresses() const;
-    [[nodiscard]] Result<relay::ListenerId> open(const Place& place, const Wanted& wanted) const;
+    [[nodiscard]] Result<Open> open(const Place& place, const Wanted& wanted) const;
 
     const CarriedServices& services_;
     const NodePortsAt node_ports_;
     const std::vector<ListenRequest> requests_;
     std::map<Place, Open> open_;
-    std::map<std::string, std::string> failed_;  // by the listener's name: why
+    Failed failed_;
 };
 
 }  // namespace ghostip::dataplane

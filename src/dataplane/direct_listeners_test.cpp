@@ -1,6 +1,7 @@
 #include "dataplane/direct_listeners.h"
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <thread>
 
@@ -16,6 +17,8 @@ namespace {
 using namespace plan::testing;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Pair;
+using ::testing::UnorderedElementsAre;
 
 Fd listener_at(const relay::SocketAddress& at) {
     Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -45,6 +48,12 @@ struct Server {
     Fd socket;
     relay::SocketAddress at;
 };
+
+ino_t inode_of(const Fd& socket) {
+    struct stat status {};
+    EXPECT_EQ(::fstat(socket.get(), &status), 0);
+    return status.st_ino;
+}
 
 std::uint16_t free_port() {
     const Fd socket = listener_at({ip("127.0.0.1"), 0});
@@ -138,6 +147,39 @@ TEST_F(Direct, APortThatAnotherHasIsToldAndTriedAgain) {
     listeners->follow(plan::Delta{});
     EXPECT_THAT(listeners->failed(), IsEmpty());
     EXPECT_EQ(ask(port), "w");
+}
+
+TEST_F(Direct, OfTwoAtOnePlaceTheFirstHasItAndTheOtherIsTold) {
+    const auto port = free_port();
+    const relay::SocketAddress at{ip("127.0.0.1"), port};
+    start(NodePortsAt::kAccepted, {{{"ns", "web"}, "", at}});
+    auto plan = plan_with(web(server.at, port));
+    auto second = std::make_shared<plan::ServicePortPlan>(*web({ip("127.0.0.1"), 9}, 30443));
+    second->name.port = "https";
+    second->destinations[0].key.port = 443;
+    plan.service_ports.emplace(second->name, second);
+    follow(plan);
+    EXPECT_EQ(ask(port), "w");
+    const auto has_it = fmt::format("127.0.0.1:{}/TCP: ns/web:http: --listen ns/web=127.0.0.1:{} has it", port, port);
+    EXPECT_THAT(listeners->failed(),
+                UnorderedElementsAre(Pair(fmt::format("ns/web:https: --listen ns/web=127.0.0.1:{}", port), has_it),
+                                     Pair(fmt::format("ns/web:http: node port {}/TCP", port), has_it)));
+}
+
+// A client that waits is not refused when a Service gets another port.
+TEST_F(Direct, AListenerStaysWhenTheServicesPortChanges) {
+    const auto port = free_port();
+    start(NodePortsAt::kNowhere, {{{"ns", "web"}, "http", {ip("127.0.0.1"), port}}});
+    follow(plan_with(web(server.at, 30080)));
+    const auto before = carrier->duplicates();
+    auto changed = std::make_shared<plan::ServicePortPlan>(*web(server.at, 30080));
+    changed->destinations[0].key.port = 8080;
+    follow(plan_with(changed));
+    EXPECT_EQ(ask(port), "w");
+    ASSERT_EQ(before.size(), 1U);
+    const auto after = carrier->duplicates();
+    ASSERT_EQ(after.size(), 1U);
+    EXPECT_EQ(inode_of(before[0].sockets.at(0)), inode_of(after[0].sockets.at(0))) << "it was opened anew";
 }
 
 TEST_F(Direct, ADeltaOfOthersOpensNothingAnew) {
