@@ -40,6 +40,8 @@ struct AgentConfig {
     std::function<void(const api::Node&)> on_node = nullptr;
     // Null: nobody asks whether the loop moves.
     Heartbeat* heartbeat = nullptr;
+    // Once, on the loop's thread, when the first list is there and nothing is programmed yet. May be empty.
+    std::function<void()> on_first_list = nullptr;
     // Once, on the loop's thread, when for the first time all is programmed: with the variant of the mode that serves,
     // empty if it has none. May be empty.
     std::function<void(std::string_view variant)> on_first_sync;

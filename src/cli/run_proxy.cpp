@@ -264,6 +264,7 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     agent_settings.heartbeat = &heartbeat;
     agent::Agent* the_agent = nullptr;  // when it syncs
     Pages pages;
+    agent_settings.on_first_list = [&] { succession->about_to_write(); };
     agent_settings.on_first_sync = [&](std::string_view variant) {
         pings.ready("serving");
         succession->serve(carrier, *the_agent, [&pages](bool open) { pages.set(open); });

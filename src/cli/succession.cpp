@@ -58,24 +58,27 @@ dataplane::Carrier::Inheritance Succession::take_listeners() {
     return all;
 }
 
+void Succession::watch(std::shared_ptr<dataplane::Carrier> carrier, std::function<void(Error)> give_up) {
+    carrier_ = std::move(carrier);
+    give_up_ = [this, tell = std::move(give_up)](const Error& error) {
+        gave_up_ = true;
+        tell(error.within("take over from the ghostip that carries traffic here"));
+    };
+    if (predecessor_) begin_watch();
+}
+
 // Until it serves, what the predecessor says is of two kinds.
-void Succession::watch(const std::shared_ptr<dataplane::Carrier>& carrier, std::function<void(Error)> give_up) {
-    give_up_ = std::move(give_up);
-    if (!predecessor_) return;
+void Succession::begin_watch() {
     watcher_stop_ = Fd(::eventfd(0, EFD_CLOEXEC));
     if (!watcher_stop_)
         return log::warning("{}; the other ghostip is not watched", fail_errno("open an event").message);
-    watcher_ = std::thread([this, carrier] {
+    watcher_ = std::thread([this] {
         std::array<pollfd, 2> wanted{pollfd{watcher_stop_.get(), POLLIN, 0}, pollfd{predecessor_->fd(), POLLIN, 0}};
         while (::poll(wanted.data(), wanted.size(), -1) < 0) continue;
         if (wanted[0].revents != 0) return;
         const auto heard = predecessor_->heard();
-        if (heard.code != ECONNRESET)
-            return give_up_(heard.within("take over from the ghostip that carries traffic here"));
-        log::warning("the ghostip that carried traffic here has ended: serving at its listeners from now on");
-        if (!carrier) return;
-        if (const auto resumed = carrier->resume({}); !resumed)
-            log::warning("{}; clients there are not served", resumed.error().message);
+        if (heard.code != ECONNRESET) return give_up_(heard);
+        serve_alone();
     });
 }
 
@@ -83,6 +86,23 @@ void Succession::end_watch() {
     if (!watcher_.joinable()) return;
     ::eventfd_write(watcher_stop_.get(), 1);
     watcher_.join();
+}
+
+void Succession::serve_alone() {
+    log::warning("the ghostip that carried traffic here has ended: serving at its listeners from now on");
+    if (!carrier_) return;
+    if (const auto resumed = carrier_->resume({}); !resumed)
+        log::warning("{}; clients there are not served", resumed.error().message);
+}
+
+void Succession::about_to_write() {
+    if (!predecessor_) return;
+    end_watch();
+    if (gave_up_) return;
+    const auto told = predecessor_->about_to_write(kPatience);
+    if (!told && told.error().code == ECONNRESET) return serve_alone();
+    if (!told) return give_up_(told.error());
+    begin_watch();
 }
 
 std::shared_ptr<dataplane::ListenerKeeper> Succession::keeper() const {
@@ -103,6 +123,7 @@ std::shared_ptr<dataplane::ListenerKeeper> Succession::keeper() const {
 bool Succession::take_over(dataplane::Carrier* carrier) {
     end_watch();
     if (!predecessor_) return true;
+    if (gave_up_) return false;
     auto clients = predecessor_->done(carrier ? carrier->held() : std::vector<std::string>());
     if (!clients && clients.error().code == ECANCELED) {
         give_up_(clients.error());
@@ -130,10 +151,13 @@ void Succession::serve(const std::shared_ptr<dataplane::Carrier>& carrier, agent
     if (!take_over(carrier.get()) || !carrier || path_.empty()) return;
     relay::HandoverCallbacks callbacks;
     callbacks.successor_came = [&agent, carrier, pages]() -> Result<std::vector<relay::NamedListener>> {
-        log::info("another ghostip has come to take over: nothing is written here until it serves");
-        agent.pause();
+        log::info("another ghostip has come to take over");
         pages(false);
         return named(carrier->duplicates());
+    };
+    callbacks.successor_writes = [&agent] {
+        log::info("the other ghostip programs the kernel: nothing is written here until it serves");
+        agent.pause();
     };
     callbacks.successor_failed = [&agent, pages](const Error& error) {
         log::warning("the other ghostip has not taken over ({}): going on", error.message);

@@ -2,7 +2,8 @@
 // namespace): listeners go from one to the next, so that nobody is refused while a node is upgraded or changes its
 // mode.
 //
-//     before       asks its predecessor, which pauses and hands its listeners over, and goes on serving there
+//     before       asks its predecessor, which hands its listeners over, and goes on serving there
+//     first list   the predecessor is told: it writes no more, and goes on serving
 //     first sync   the predecessor is told: it serves there no more, and hands over what it knows of clients;
 //                  it closes its listeners, lets its connections end, and ends
 //     then         serves, and waits for a successor
@@ -10,6 +11,7 @@
 // Where the service manager ends the old process before it starts the new one, it keeps the listeners meanwhile.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -44,8 +46,11 @@ class Succession {
     // Keeps them at the service manager. Null: there is none.
     [[nodiscard]] std::shared_ptr<dataplane::ListenerKeeper> keeper() const;
     // From now on until serve(): where the predecessor has died, its listeners are served; where it goes on by itself,
-    // since the first sync here takes too long, `give_up` is told why this process is to end. From any thread.
-    void watch(const std::shared_ptr<dataplane::Carrier>& carrier, std::function<void(Error)> give_up);
+    // since the first sync here takes too long, `give_up` is told why this process is to end, from any thread.
+    // `carrier` may be null.
+    void watch(std::shared_ptr<dataplane::Carrier> carrier, std::function<void(Error)> give_up);
+    // The first list is there, and the first sync follows, on the agent's loop. May give up.
+    void about_to_write();
     // The first sync is done, on the agent's loop. `carrier` may be null: then no successor is waited for, as nothing
     // would be handed over. `pages` opens and closes pages that a successor wants to have.
     void serve(const std::shared_ptr<dataplane::Carrier>& carrier, agent::Agent& agent,
@@ -68,15 +73,19 @@ class Succession {
 
   private:
     [[nodiscard]] bool take_over(dataplane::Carrier* carrier);
+    void begin_watch();
     void end_watch();
+    void serve_alone();
     Succession(std::string path, const ServiceManager& manager, ServiceManager::Kept kept)
         : path_(std::move(path)), manager_(manager), kept_(std::move(kept)) {}
 
     const std::string path_;
     const ServiceManager& manager_;
     ServiceManager::Kept kept_;
-    std::optional<relay::Handover> predecessor_;  // kept, so that it knows that this process lives
-    std::function<void(Error)> give_up_;
+    std::optional<relay::Handover> predecessor_;   // kept, so that it knows that this process lives
+    std::shared_ptr<dataplane::Carrier> carrier_;  // since watch()
+    std::function<void(const Error&)> give_up_;    // since watch()
+    std::atomic<bool> gave_up_ = false;
     Fd watcher_stop_;
     std::thread watcher_;
     mutable std::mutex mutex_;

@@ -127,6 +127,7 @@ Result<void> Handover::receive_all(steady_clock::time_point deadline) {
     RETURN_IF_ERROR(check_unix_listener(offer.descriptors));
     at_path_ = std::move(offer.descriptors.front());
     knows_clients_ = (offer.message.features & wire::feature::kClients) != 0;
+    waits_for_writes_ = (offer.message.features & wire::feature::kWrites) != 0;
     std::size_t sockets = 0;
     for (;;) {
         ASSIGN_OR_RETURN(auto batch, hear(predecessor_, deadline, wire::Descriptors::kTake));
@@ -140,6 +141,15 @@ Result<void> Handover::receive_all(steady_clock::time_point deadline) {
     if (sockets != offer.message.sockets || listeners_.size() != offer.message.listeners)
         return fail("the predecessor announced {} listeners with {} sockets and sent {} with {}",
                     offer.message.listeners, offer.message.sockets, listeners_.size(), sockets);
+    return {};
+}
+
+Result<void> Handover::about_to_write(std::chrono::milliseconds timeout) const {
+    if (!waits_for_writes_) return {};
+    const auto sent = wire::send(predecessor_.get(), {.kind = Kind::kWrites});
+    ASSIGN_OR_RETURN(const auto answer, hear(predecessor_, steady_clock::now() + timeout, wire::Descriptors::kRefuse));
+    RETURN_IF_ERROR(sent);
+    if (answer.message.kind != Kind::kNext) return unexpected(answer.message.kind);
     return {};
 }
 

@@ -4,16 +4,18 @@
 //     old process                                            new process
 //     HandoverServer::open(path)                             Handover::ask(path)
 //     successor_came() -> listeners      ---- sockets --->   listeners(): adopt them
+//     successor_writes()                 <-- about_to_write() --
 //     let_go(): hold them                <---- done() ----
 //                                        ---- clients --->   serve, go on with the clients
 //     taken(): close, drain, end         <---------------    then HandoverServer::continue_from(handover)
 //
-// Until done() the old process serves. (Both may, where nothing is to be known of clients.) While clients are handed
-// over nobody takes anything from the sockets, where it waits; so what is known of clients is all, and true when the
-// new process begins. A successor that dies, stalls or talks nonsense before leaves the old process as it was.
-// Both sides go by deadlines, believe no count that they have not checked, and let in only processes of their own user
-// or root. The socket at the path is handed over too: the file stays, and who comes at the wrong moment waits in its
-// backlog. A path that begins with `@` is no file but a name in the network namespace (abstract, unix(7)).
+// Until done() the old process serves, and until about_to_write() it follows what changes. (Both may, where nothing is
+// to be known of clients.) While clients are handed over nobody takes anything from the sockets, where it waits; so
+// what is known of clients is all, and true when the new process begins. A successor that dies, stalls or talks
+// nonsense before leaves the old process as it was. Both sides go by deadlines, believe no count that they have not
+// checked, and let in only processes of their own user or root. The socket at the path is handed over too: the file
+// stays, and who comes at the wrong moment waits in its backlog. A path that begins with `@` is no file but a name in
+// the network namespace (abstract, unix(7)).
 #pragma once
 
 #include <chrono>
@@ -41,9 +43,10 @@ struct NamedListener {
 
 // Called on the server's thread, one at a time. None of them may destroy the server.
 struct HandoverCallbacks {
-    // Stop to write what a successor writes too, keep on serving; returns what it is to get. An error is told to it,
-    // and nothing else follows.
+    // Returns what it is to get. An error is told to it, and nothing else follows.
     std::function<Result<std::vector<NamedListener>>()> successor_came;
+    // Stop to write what a successor writes too, keep on serving. Null: nothing is written.
+    std::function<void()> successor_writes = nullptr;
     // The successor serves: close the listeners, drain, end. Nobody else is let in from now on.
     std::function<void()> taken;
     // Go on as before.
@@ -57,8 +60,9 @@ struct HandoverCallbacks {
 };
 
 struct HandoverTimeouts {
-    std::chrono::milliseconds step = std::chrono::seconds(5);   // for each message that the other side owes
-    std::chrono::milliseconds taken = std::chrono::minutes(2);  // from the last socket to done(): its first sync
+    std::chrono::milliseconds step = std::chrono::seconds(5);  // for each message that the other side owes
+    // From the last socket to about_to_write(), its first list, and from there to done(), its first sync.
+    std::chrono::milliseconds taken = std::chrono::minutes(2);
 };
 
 class Handover;
@@ -104,6 +108,10 @@ class Handover {
     // Before done(), when fd() is readable. ECANCELED: it goes on by itself, as it had waited too long; ECONNRESET: it
     // is dead.
     [[nodiscard]] Error heard() const;
+    // Before the first thing is written that a predecessor writes too: when this returns it writes no more. Nothing
+    // more is said where it had stopped when it was asked. Errors as those of done(); after one it goes on by itself as
+    // soon as this object ends.
+    [[nodiscard]] Result<void> about_to_write(std::chrono::milliseconds timeout) const;
     // This process serves when this returns: the predecessor may go. `adopted`: the names of listeners whose clients it
     // goes on with. An error: it goes on by itself (ECANCELED), or does not answer within the time, for any of the
     // messages that it owes. A predecessor that is dead is none; what it has told before is true.
@@ -121,6 +129,7 @@ class Handover {
     Fd predecessor_;
     bool done_ = false;
     bool knows_clients_ = false;
+    bool waits_for_writes_ = false;
     Fd at_path_;  // the socket that listens there
     std::map<std::string, NamedListener> listeners_;
 };

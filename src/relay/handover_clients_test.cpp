@@ -104,7 +104,7 @@ Fd dial_and_take(const std::string& path, std::uint32_t features) {
     EXPECT_TRUE(wire::send(peer.get(), {.kind = Kind::kAsk, .features = features}));
     const auto offered = wire::receive(peer.get(), kSoon(), wire::Descriptors::kTake);
     const bool came = offered && *offered;
-    EXPECT_TRUE(came && (*offered)->message.features == (features & wire::feature::kClients));
+    EXPECT_TRUE(came && (*offered)->message.features == (features & wire::feature::kAll));
     EXPECT_TRUE(wire::receive(peer.get(), kSoon(), wire::Descriptors::kTake));
     EXPECT_TRUE(wire::send(peer.get(), {.kind = Kind::kNext}));
     EXPECT_TRUE(wire::receive(peer.get(), kSoon(), wire::Descriptors::kTake));

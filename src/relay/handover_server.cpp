@@ -116,6 +116,7 @@ class Server final : public HandoverServer {
         const auto kind = message.kind;
         if (kind == Kind::kAsk && peer.stage == Peer::Stage::kAsk) return begin(peer, message.features);
         if (kind == Kind::kNext && peer.stage == Peer::Stage::kNext) return go_on(peer);
+        if (kind == Kind::kWrites && peer.stage == Peer::Stage::kTaken && !writes_) return writes(peer);
         if (kind == Kind::kAdopted && peer.stage == Peer::Stage::kTaken && tells_clients_)
             return adopted(peer, message.names);
         if (kind == Kind::kTaken && peer.stage == Peer::Stage::kTaken) return let_go(peer);
@@ -148,13 +149,17 @@ class Server final : public HandoverServer {
         next_listener_ = next_socket_ = 0;
         tells_clients_ = callbacks_.let_go && (features & wire::feature::kClients) != 0;
         adopted_.clear();
+        writes_ = false;
+        const bool will_say = (features & wire::feature::kWrites) != 0;
+        if (!will_say) stop_writing();
         peer.stage = Peer::Stage::kNext;
         const auto sockets = count_sockets(offered_);
         if (!sockets) return drop(peer, sockets.error());
-        const wire::Message offer{.kind = Kind::kOffer,
-                                  .listeners = static_cast<std::uint32_t>(offered_.size()),
-                                  .sockets = static_cast<std::uint32_t>(*sockets),
-                                  .features = tells_clients_ ? wire::feature::kClients : 0};
+        const wire::Message offer{
+            .kind = Kind::kOffer,
+            .listeners = static_cast<std::uint32_t>(offered_.size()),
+            .sockets = static_cast<std::uint32_t>(*sockets),
+            .features = (tells_clients_ ? wire::feature::kClients : 0) | (will_say ? wire::feature::kWrites : 0)};
         if (const auto sent = wire::send(peer.socket.get(), offer, {&listener_.socket(), 1}); !sent)
             return drop(peer, sent.error());
         go_on(peer);
@@ -190,6 +195,17 @@ class Server final : public HandoverServer {
         return message;
     }
 
+    void stop_writing() {
+        if (std::exchange(writes_, true)) return;
+        if (callbacks_.successor_writes) callbacks_.successor_writes();
+    }
+
+    void writes(Peer& peer) {
+        stop_writing();
+        peer.deadline = steady_clock::now() + timeouts_.taken;
+        if (const auto sent = wire::send(peer.socket.get(), {.kind = Kind::kNext}); !sent) drop(peer, sent.error());
+    }
+
     void adopted(Peer& peer, const std::vector<std::string>& names) {
         adopted_.insert(adopted_.end(), names.begin(), names.end());
         if (adopted_.size() > offered_.size())
@@ -199,6 +215,7 @@ class Server final : public HandoverServer {
     }
 
     void let_go(Peer& peer) {
+        stop_writing();
         if (adopted_.empty()) return end(peer);
         clients_ = callbacks_.let_go(adopted_);
         std::erase_if(clients_.affinities, [](const auto& each) { return !fits(each.service); });
@@ -268,6 +285,7 @@ class Server final : public HandoverServer {
     std::size_t next_listener_ = 0;  // of offered_
     std::size_t next_socket_ = 0;    // of that listener
     bool tells_clients_ = false;     // this successor wants to know of them
+    bool writes_ = false;            // it has said so, or would not
     std::vector<std::string> adopted_;
     Clients clients_;  // here until the successor serves
     std::size_t next_affinity_ = 0;

@@ -305,6 +305,7 @@ TEST(HandoverWire, WhatIsWrittenIsRead) {
         {.kind = Kind::kEnd},
         {.kind = Kind::kTaken},
         {.kind = Kind::kReleased},
+        {.kind = Kind::kWrites},
         {.kind = Kind::kBusy, .text = "why"},
         {.kind = Kind::kRefused, .text = std::string(wire::kLongestText, 'w')},
         {.kind = Kind::kWithdrawn, .text = ""},

@@ -89,6 +89,7 @@ class HandoverSocket : public ::testing::Test {
                     ++came_;
                     return make_();
                 },
+                .successor_writes = [this] { ++writes_; },
                 .taken = [this] { ++taken_; },
                 .successor_failed = [this](const Error&) { ++failed_; },
                 .let_go = let_go_,
@@ -127,6 +128,7 @@ class HandoverSocket : public ::testing::Test {
     std::function<Clients(const std::vector<std::string>&)> let_go_ = nullptr;
     std::atomic<std::size_t> taken_back_ = 0;
     std::atomic<int> came_ = 0;
+    std::atomic<int> writes_ = 0;
     std::atomic<int> taken_ = 0;
     std::atomic<int> failed_ = 0;
     std::unique_ptr<HandoverServer> server_;

@@ -254,7 +254,8 @@ Result<Message> parse(std::string_view bytes) {
         case Kind::kNext:
         case Kind::kEnd:
         case Kind::kTaken:
-        case Kind::kReleased: break;
+        case Kind::kReleased:
+        case Kind::kWrites: break;
         default: return fail("a message of unknown kind {}", kind);
     }
     if (!reader.fits()) return fail("a message of kind {} with {} bytes, which does not fit", kind, bytes.size());

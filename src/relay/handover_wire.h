@@ -17,6 +17,12 @@
 //     successor     adopted ...   taken                         next ...   next
 //     predecessor             next     affinities or sessions       ...         released
 //
+// Where both have said that they know when the successor writes (feature::kWrites), the predecessor goes on with all
+// that it does until it is told, between end and adopted; else it stops to write what both do at the ask:
+//
+//     successor     writes
+//     predecessor           next
+//
 // What comes after this is a feature too: another bit, and kinds of messages that are sent only where both have said
 // it. Features that the other side does not know are no error; unknown kinds are, as nobody owes them.
 #pragma once
@@ -57,11 +63,13 @@ enum class Kind : std::uint16_t {
     kAdopted,
     kAffinities,
     kSessions,  // each with its socket, in order
+    kWrites,
 };
 
 namespace feature {
 inline constexpr std::uint32_t kClients = 1;
-inline constexpr std::uint32_t kAll = kClients;
+inline constexpr std::uint32_t kWrites = 2;
+inline constexpr std::uint32_t kAll = kClients | kWrites;
 }  // namespace feature
 
 // So many of the descriptors beside it, in order. A listener with more than fit comes in several batches.

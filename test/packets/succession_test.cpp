@@ -377,6 +377,29 @@ TEST_P(Successors, ThatDieChangeNothing) {
     EXPECT_THAT(failures, ::testing::IsEmpty()) << live_->log();
 }
 
+// An API server that does not answer: until the new process knows anything the old one follows what changes.
+TEST_P(Successors, ThatWaitForTheirListLeaveTheOldOneAtWork) {
+    serve_echoes();
+    put(kWeb);
+    start();
+    testnet::SocketAddress at({*net::IpAddress::parse("127.0.0.1"), 0});
+    Fd silent;
+    {
+        const auto inside = live_->node().enter();
+        silent = Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    }
+    ASSERT_EQ(::bind(silent.get(), at.raw(), at.length), 0);
+    ASSERT_EQ(::listen(silent.get(), 16), 0);
+    ASSERT_EQ(::getsockname(silent.get(), at.raw(), &at.length), 0);
+    live_->follow(fmt::format("http://127.0.0.1:{}", at.port()));
+    const auto beside = live_->start_beside();
+    ASSERT_TRUE(beside) << beside.error().message;
+    ASSERT_TRUE(soon([&] { return live_->log().find("has come to take over") != std::string::npos; })) << live_->log();
+    for (const auto& endpoint : kWeb.endpoints)
+        EXPECT_TRUE(soon([&] { return moves_to(endpoint); })) << endpoint << ": " << live_->log();
+    EXPECT_EQ(live_->log().find("nothing is written here"), std::string::npos) << live_->log();
+}
+
 // As under systemd: the old process is gone before the new one starts, and its listeners are kept meanwhile.
 class AfterAGap : public Userspace {
   protected:
