@@ -90,7 +90,11 @@ void ServiceManager::ready(std::string_view status) const { send(fmt::format("RE
 
 void ServiceManager::status(std::string_view text) const { send(fmt::format("STATUS={}", text)); }
 
-void ServiceManager::stopping() const { send("STOPPING=1"); }
+void ServiceManager::stopping(std::chrono::microseconds longest) const {
+    constexpr std::chrono::microseconds kRest = std::chrono::seconds(5);
+    send(longest.count() == 0 ? "STOPPING=1"
+                              : fmt::format("STOPPING=1\nEXTEND_TIMEOUT_USEC={}", (longest + kRest).count()));
+}
 
 void ServiceManager::ping() const { send("WATCHDOG=1"); }
 

@@ -33,7 +33,8 @@ class ServiceManager {
 
     void ready(std::string_view status) const;
     void status(std::string_view text) const;
-    void stopping() const;
+    // The end takes so long, and some seconds more, from now on; 0: no longer than the unit allows. (systemd 236)
+    void stopping(std::chrono::microseconds longest = {}) const;
     void ping() const;
     // Before ready(): the start takes at least so much longer from now on. (systemd 236)
     void extend_start(std::chrono::microseconds by) const;

@@ -89,6 +89,8 @@ TEST_P(ServiceManagers, HearsEachMessage) {
     EXPECT_EQ(listener.heard(), "EXTEND_TIMEOUT_USEC=30000000");
     service.stopping();
     EXPECT_EQ(listener.heard(), "STOPPING=1");
+    service.stopping(std::chrono::seconds(60));
+    EXPECT_EQ(listener.heard(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=65000000");
 }
 
 INSTANTIATE_TEST_SUITE_P(Sockets, ServiceManagers, ::testing::Bool(),

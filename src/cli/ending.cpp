@@ -10,13 +10,12 @@ void Ending::stop() {
     if (agent_ != nullptr) agent_->stop();
 }
 
-void Ending::stop_by_signal() {
+void Ending::note_signal() {
     {
         const std::lock_guard lock(mutex_);
         signalled_ = true;
     }
     told_.notify_all();
-    stop();
 }
 
 void Ending::set(Error error) {

@@ -30,7 +30,8 @@ class Ending {
     };
 
     void stop();
-    void stop_by_signal();
+    // There was a signal; nothing is stopped by that alone.
+    void note_signal();
     void set(Error error);
     // Waits for a signal, at most so long; true: there was one, now or before.
     [[nodiscard]] bool wait_for_signal(std::chrono::milliseconds longest);

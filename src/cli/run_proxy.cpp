@@ -26,6 +26,7 @@
 #include "agent/relay_metrics.h"
 #include "base/log.h"
 #include "base/service_manager.h"
+#include "cli/drain.h"
 #include "cli/ending.h"
 #include "cli/file_stop.h"
 #include "cli/object_source.h"
@@ -153,24 +154,6 @@ Result<void> wait_for_end_of_pod(const Succession& succession, Ending& ending) {
     return fail("the ghostip that took over has ended, and nobody serves after it");
 }
 
-// What is carried ends with the process. Where a successor has come it has the listeners, and there is no hurry; else
-// whoever comes is served as before until the time is up.
-void drain(const dataplane::Carrier* carrier, std::optional<milliseconds> longest, bool succeeded) {
-    constexpr std::chrono::hours kLookAgain{1};
-    if (carrier == nullptr || (!longest && !succeeded)) return;
-    const auto carried = carrier->relay().metrics();
-    log::info(
-        "{} connections and {} UDP clients are carried; they have {} to end", carried.connections_open,
-        carried.sessions_open,
-        longest ? fmt::format("{} s", duration_cast<std::chrono::seconds>(*longest).count()) : "as long as they want");
-    if (!longest) {
-        while (!carrier->relay().wait_until_idle(kLookAgain)) continue;
-        return;
-    }
-    if (!carrier->relay().wait_until_idle(*longest))
-        log::warning("{} connections are cut", carrier->relay().metrics().connections_open);
-}
-
 void describe_build(const ProxySettings& settings, agent::Metrics& metrics) {
     const auto parts = config::split(std::string_view(settings.version).substr(1), '.');
     metrics.set_build({.major = std::string(parts.front()),
@@ -250,6 +233,11 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     const auto carrier = plan.options.relay.carrier;
     const auto drain_time = plan.options.relay.drain;
 
+    Drain drain_first(carrier, drain_time);
+    const auto stop = [&] {
+        service_manager.stopping(drain_first.longest());
+        drain_first.begin([&] { ending.stop(); });
+    };
     StopSignals signals;
     agent::Heartbeat heartbeat;
     agent::WatchdogPings pings(service_manager, heartbeat);
@@ -282,10 +270,10 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
     // From here on, for a mode that runs programs takes its time to be opened.
     signals.watch(
         [&] {
-            ending.stop_by_signal();
-            service_manager.stopping();
+            ending.note_signal();
+            stop();
         },
-        drain_time.value_or(milliseconds(0)));
+        drain_first.longest());
     ASSIGN_OR_RETURN(const auto agent,
                      agent::Agent::create(std::move(agent_settings), objects->source(), health, metrics));
     const Ending::Of ended_by(ending, *agent);
@@ -316,20 +304,20 @@ Result<void> run_proxy(ProxySettings settings, ProxyPlan plan) {
                                 on_hard_failure("metricsBindAddress", "FailedToStartMetricServer")));
         return servers;
     });
-    FileStop file(std::move(settings.file_watch), [&] { ending.stop(); });
+    FileStop file(std::move(settings.file_watch), stop);
     objects->post(node_event(*objects, Event::Type::kNormal, "Starting"));
     RETURN_IF_ERROR(agent->run());
     RETURN_IF_ERROR(ending.get());
     heartbeat.waiting(std::chrono::hours(24 * 365));
-    if (carrier && !succession->succeeded()) carrier->leave_to_keeper();
-    if (succession->succeeded()) {
-        // The successor removes UDP flows that led here once it has begun to serve; until then they are served.
-        static_cast<void>(carrier->relay().wait_until_idle(kLinger));
-        carrier->relay().close_all_listeners();
+    if (!succession->succeeded()) {
+        if (carrier) carrier->leave_to_keeper();
+        return file.end();
     }
-    drain(carrier.get(), drain_time, succession->succeeded());
-    if (succession->succeeded() && in_a_pod()) return wait_for_end_of_pod(*succession, ending);
-    return file.end();
+    // The successor removes UDP flows that led here once it has begun to serve; until then they are served.
+    static_cast<void>(carrier->relay().wait_until_idle(kLinger));
+    carrier->relay().close_all_listeners();
+    drain(carrier->relay(), drain_time, [] { return false; });
+    return in_a_pod() ? wait_for_end_of_pod(*succession, ending) : file.end();
 }
 
 }  // namespace ghostip::cli

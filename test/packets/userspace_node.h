@@ -68,6 +68,9 @@ class Userspace : public ::testing::TestWithParam<net::Family> {
         auto explained = live_->explain({"--live", live_->address("203.0.113.2").text(), target});
         return explained ? *explained : testnet::Output{-1, "", explained.error().message};
     }
+    // Makes this the only endpoint of kWeb. True: all new clients are there, twice as many in a row as there were
+    // endpoints.
+    [[nodiscard]] bool moves_to(const std::string& endpoint) const;
     [[nodiscard]] bool soon(const std::function<bool()>& done) const { return wait_until(kSoon, done); }
     // Of all series of that name, the sum.
     [[nodiscard]] double counted(std::string_view name) const {
@@ -96,5 +99,17 @@ inline const ServiceSpec kWeb{.name = "web",
                               .node_port = 30080,
                               .sticky = false,
                               .endpoints = {"10.180.0.1", "10.181.2.1"}};
+
+inline bool Userspace::moves_to(const std::string& endpoint) const {
+    auto moved = kWeb;
+    moved.endpoints = {endpoint};
+    put(moved);
+    for (std::size_t i = 0; i < 2 * kWeb.endpoints.size(); ++i) {
+        auto fresh = client(kWeb.cluster_ip);
+        const auto answered = fresh ? fresh->ask(kAnswerWithin) : fresh.error();
+        if (!answered || *answered != live_->address(endpoint)) return false;
+    }
+    return true;
+}
 
 }  // namespace ghostip::packets

@@ -164,6 +164,7 @@ TEST_P(Userspace, TheProcessEndsWhenItsConnectionsHave) {
         ASSERT_TRUE(fresh) << "nobody else serves: " << fresh.error().message;
         EXPECT_TRUE(fresh->ask(kAnswerWithin));
     }
+    EXPECT_TRUE(soon([&] { return moves_to(kWeb.endpoints[1]); })) << "changes are followed: " << live_->log();
     { const auto ended = std::move(*lasting); }
     ending.join();
     EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(25));
