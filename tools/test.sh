@@ -15,7 +15,8 @@ step "build (dev)" build_dev
 ctest_step "unit tests, fuzz corpora, lint" dev -L '^(unit|fuzz|lint)$' -LE '^long$' -j "$JOBS"
 step "build (asan)" build_asan
 ctest_step "unit tests and fuzz corpora under sanitizers" asan -L '^(unit|fuzz)$' -LE '^long$' -j "$JOBS"
-ctest_step "packets through the kernel" dev -L '^packets$' -LE '^long$' -j "$JOBS"
-ctest_step "the kernels of Debian 12 and its backports, and one with IPVS" dev -L '^vm$' -LE '^long$' -j "$JOBS"
+# One test of packets at a time; beside it a guest, which has one processor.
+ctest_step "packets through the kernel; those of Debian 12 and its backports, and one with IPVS" dev \
+    -L '^(packets|vm)$' -LE '^long$' -j "$JOBS"
 step "build (release)" tools/build.sh
 counted_step "demo" test/demo/demo.sh build/release/bin/ghostip
