@@ -184,5 +184,28 @@ TEST(Drain, AnEndpointThatLeavesWhileItIsDialledGetsNothing) {
     EXPECT_EQ(receive(client, 1), "s");
 }
 
+// Its service is removed while it is being dialled: the client is to get nobody, and those it could try next neither.
+TEST(Drain, ARemovedServiceGetsNothingThatIsBeingDialled) {
+    const NamedServer other('o');
+    for (const bool another : {false, true}) {
+        SCOPED_TRACE(another);
+        auto silent = silent_port();
+        Options options;
+        options.timeouts.dial[0] = kLongest;
+        auto rig = testing::rig({.endpoints = {silent.listener.address}}, options);
+        const Fd client = connect_to(rig.address);
+        ASSERT_TRUE(eventually([&] { return rig.metrics().connections_open == 1; }));
+        rig.relay->close(ListenerId{});  // no listener, but it waits until each thread has done what it was at
+        if (another) {
+            ASSERT_TRUE(rig.relay->set_pool(rig.service, {.endpoints = {silent.listener.address, other.address()}}));
+        }
+        rig.relay->remove_service(rig.service);
+        for (int i = 0; i < 3; ++i) (void)accept_one(silent.listener.socket);
+        EXPECT_EQ(ending(client), Ending::kReset);
+        EXPECT_TRUE(rig.relay->wait_until_idle(kLongest));
+    }
+    EXPECT_EQ(other.served(), 0);
+}
+
 }  // namespace
 }  // namespace ghostip::relay::testing

@@ -52,6 +52,15 @@ bool Picker::replace(Pool pool) {
     return left;
 }
 
+void Picker::clear() {
+    const std::lock_guard lock(mutex_);
+    members_.clear();
+    pool_.endpoints.clear();
+    clients_.clear();
+    order_.clear();
+    generation_.fetch_add(1, std::memory_order_release);
+}
+
 std::optional<SocketAddress> Picker::pick(const net::IpAddress& client, TimePoint now,
                                           std::span<const SocketAddress> tried) {
     const std::lock_guard lock(mutex_);

@@ -32,8 +32,10 @@ class Picker {
                                                     std::span<const SocketAddress> tried = {});
     // True: endpoints have left. Clients who went to them are forgotten; the order is kept if the set is the same.
     bool replace(Pool pool);
+    // All endpoints leave; the rest of the pool stays as it is.
+    void clear();
     [[nodiscard]] bool contains(const SocketAddress& endpoint) const;
-    // Another one after each replace().
+    // Another one after each replace() and clear().
     [[nodiscard]] std::uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
     [[nodiscard]] ProxyProtocol proxy_protocol() const { return proxy_protocol_.load(std::memory_order_relaxed); }
     [[nodiscard]] std::size_t remembered() const;

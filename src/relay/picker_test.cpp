@@ -151,6 +151,20 @@ TEST(Picker, TheSameSetKeepsItsOrderAndPlace) {
     EXPECT_EQ(all.size(), 51U) << "from the beginning";
 }
 
+TEST(Picker, ClearedItHasNothingToPickAndIsAnotherGeneration) {
+    auto pool = sticky(3, seconds(10));
+    pool.proxy_protocol = ProxyProtocol::kV2;
+    Picker picker(pool, kMany);
+    const auto went = picker.pick(client(1), at(milliseconds(0))).value();
+    const auto before = picker.generation();
+    picker.clear();
+    EXPECT_NE(picker.generation(), before);
+    EXPECT_FALSE(picker.contains(went));
+    EXPECT_FALSE(picker.pick(client(1), at(milliseconds(1))));
+    EXPECT_EQ(picker.remembered(), 0U);
+    EXPECT_EQ(picker.proxy_protocol(), ProxyProtocol::kV2) << "a connection just made still begins with its header";
+}
+
 // --- what one picker tells another
 
 TEST(Picker, ClientsStickAcrossPickers) {

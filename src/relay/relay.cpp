@@ -80,7 +80,8 @@ class ThreadedRelay final : public Relay {
         for (const auto& [listener, listening] : listeners_)
             if (listening->service == service) its.push_back(listener);
         for (const auto listener : its) close_one(listener);
-        service->remove();
+        // Also for clients whose endpoint is being dialled just now: they hold the service, and would pick from it.
+        service->picker().clear();
         end_abandoned(service);
     }
 

@@ -66,19 +66,14 @@ class Service {
     void leave() { open_.fetch_sub(1, std::memory_order_relaxed); }
     void set_limit(std::uint32_t connections) { limit_.store(connections, std::memory_order_relaxed); }  // 0: none
 
-    // After this nobody goes by its pool any more.
-    void remove() { removed_.store(true, std::memory_order_release); }
     // Whether what goes to this endpoint has lost its reason.
-    [[nodiscard]] bool abandoned(const SocketAddress& endpoint) const {
-        return removed_.load(std::memory_order_acquire) || !picker_.contains(endpoint);
-    }
+    [[nodiscard]] bool abandoned(const SocketAddress& endpoint) const { return !picker_.contains(endpoint); }
 
   private:
     const ServiceId id_;
     Picker picker_;
     std::atomic<std::uint32_t> open_ = 0;
     std::atomic<std::uint32_t> limit_ = 0;
-    std::atomic<bool> removed_ = false;
     std::vector<std::atomic<Lane*>> lanes_;  // each written by its own thread
 };
 
