@@ -155,6 +155,44 @@ TEST(Drain, AnEndpointThatComesBackKeepsItsConnections) {
     EXPECT_EQ(ending(client, milliseconds(500)), Ending::kNone);
 }
 
+enum class Last : std::uint8_t { kEndpoint, kService, kOnceMore };
+std::string name_of(const ::testing::TestParamInfo<Last>& last) {
+    constexpr std::array kNames{"TheNextEndpoint", "TheService", "TheSameOnceMore"};
+    return kNames[static_cast<std::size_t>(last.param)];
+}
+class DrainEach : public ::testing::TestWithParam<Last> {};
+INSTANTIATE_TEST_SUITE_P(Leaves, DrainEach, ::testing::Values(Last::kEndpoint, Last::kService, Last::kOnceMore),
+                         name_of);
+
+// What leaves while the time of another departure runs. Only the least is measured, however slow the machine is.
+TEST_P(DrainEach, HasTheWholeTimeFromThenOn) {
+    const auto a = bind_free(SOCK_STREAM);
+    const auto b = bind_free(SOCK_STREAM);
+    const Pool both{.endpoints = {a.address, b.address}};
+    const Pool only_b{.endpoints = {b.address}};
+    Options options;
+    options.drain = milliseconds(1000);
+    auto rig = testing::rig(both, options);
+    const auto clients = connect_many(rig.address, 2);
+    const Fd at_a = accept_one(a.socket);
+    const Fd at_b = accept_one(b.socket);
+    ASSERT_TRUE(opened(rig, 2));
+    const Fd& watched = GetParam() == Last::kOnceMore ? at_a : at_b;
+    ASSERT_TRUE(rig.relay->set_pool(rig.service, only_b));
+    if (GetParam() == Last::kOnceMore) {
+        ASSERT_TRUE(rig.relay->set_pool(rig.service, both));
+    }
+    EXPECT_EQ(ending(watched, *options.drain / 2), Ending::kNone);
+    const auto left = std::chrono::steady_clock::now();
+    switch (GetParam()) {
+        case Last::kEndpoint: ASSERT_TRUE(rig.relay->set_pool(rig.service, {})); break;
+        case Last::kService: rig.relay->remove_service(rig.service); break;
+        case Last::kOnceMore: ASSERT_TRUE(rig.relay->set_pool(rig.service, only_b)); break;
+    }
+    EXPECT_EQ(ending(watched), Ending::kReset);
+    EXPECT_GE(std::chrono::steady_clock::now() - left, *options.drain);
+}
+
 TEST(Drain, AServiceThatIsRemovedStopsListeningAndKeepsWhatItHas) {
     const auto endpoint = bind_free(SOCK_STREAM);
     auto rig = testing::rig({.endpoints = {endpoint.address}});

@@ -17,12 +17,15 @@ std::vector<SocketAddress> distinct(std::vector<SocketAddress> endpoints) {
 
 }  // namespace
 
-Picker::Picker(Pool pool, std::uint32_t most_clients)
-    : most_clients_(std::max(most_clients, 1U)), proxy_protocol_(pool.proxy_protocol), random_(std::random_device{}()) {
-    replace(std::move(pool));
+Picker::Picker(Pool pool, std::uint32_t most_clients, std::chrono::milliseconds departures)
+    : most_clients_(std::max(most_clients, 1U)),
+      departures_(departures),
+      proxy_protocol_(pool.proxy_protocol),
+      random_(std::random_device{}()) {
+    replace(std::move(pool), TimePoint());
 }
 
-bool Picker::replace(Pool pool) {
+bool Picker::replace(Pool pool, TimePoint now) {
     pool.endpoints = distinct(std::move(pool.endpoints));
     std::unordered_set<SocketAddress> members(pool.endpoints.begin(), pool.endpoints.end());
     const std::lock_guard lock(mutex_);
@@ -36,6 +39,7 @@ bool Picker::replace(Pool pool) {
     }
     const bool left = std::any_of(members_.begin(), members_.end(),
                                   [&](const SocketAddress& endpoint) { return !members.contains(endpoint); });
+    note_departures(members, now);
     members_ = std::move(members);
     pool_ = std::move(pool);
     if (!pool_.affinity) {
@@ -52,8 +56,18 @@ bool Picker::replace(Pool pool) {
     return left;
 }
 
-void Picker::clear() {
+// Each has its own time: in a rolling update one leaves after the other.
+void Picker::note_departures(const std::unordered_set<SocketAddress>& staying, TimePoint now) {
+    std::erase_if(left_,
+                  [&](const auto& each) { return staying.contains(each.first) || now - each.second >= departures_; });
+    if (departures_.count() <= 0) return;
+    for (const auto& endpoint : members_)
+        if (!staying.contains(endpoint)) left_.emplace(endpoint, now);
+}
+
+void Picker::clear(TimePoint now) {
     const std::lock_guard lock(mutex_);
+    note_departures({}, now);
     members_.clear();
     pool_.endpoints.clear();
     clients_.clear();
@@ -117,6 +131,13 @@ void Picker::forget_oldest() {
 bool Picker::contains(const SocketAddress& endpoint) const {
     const std::lock_guard lock(mutex_);
     return members_.contains(endpoint);
+}
+
+bool Picker::gone_since(const SocketAddress& endpoint, TimePoint when) const {
+    const std::lock_guard lock(mutex_);
+    if (members_.contains(endpoint)) return false;
+    const auto left = left_.find(endpoint);
+    return left == left_.end() || left->second <= when;
 }
 
 std::size_t Picker::remembered() const {

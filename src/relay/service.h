@@ -27,8 +27,8 @@ struct Lane {
 
 class Service {
   public:
-    Service(ServiceId id, Pool pool, std::uint32_t affinity_clients, unsigned threads)
-        : id_(id), picker_(std::move(pool), affinity_clients), lanes_(threads) {}
+    Service(ServiceId id, Pool pool, std::uint32_t affinity_clients, std::chrono::milliseconds drain, unsigned threads)
+        : id_(id), picker_(std::move(pool), affinity_clients, drain), lanes_(threads) {}
     Service(const Service&) = delete;
     Service& operator=(const Service&) = delete;
     ~Service() {
