@@ -21,7 +21,7 @@ struct Limits {
     int backlog = 4096;
     // Clients (address and port) with a session. Beyond: datagrams of new ones are dropped.
     std::uint32_t udp_sessions = 16'384;
-    std::uint32_t udp_sessions_per_client = 1'024;  // of one address; counted in each thread by itself
+    std::uint32_t udp_sessions_per_client = 1'024;  // of one address
     // Clients that one service remembers for affinity. Beyond: the one not seen for longest is forgotten.
     std::uint32_t affinity_clients = 65'536;
     // Connections that are to be dropped, and so are held without an answer. Beyond: the oldest is reset.

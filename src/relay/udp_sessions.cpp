@@ -82,19 +82,16 @@ bool UdpSessions::put_in(UdpClient client) {
     if (verdict != Answer::Verdict::kServe || service->abandoned(flow.endpoint) || sessions_.contains(key))
         return false;
     if (const auto mark = worker_.shared.options.mark; mark != 0 && !set_mark(client.socket.get(), mark)) return false;
-    if (!enter(flow.client)) return false;
+    auto place = SessionPlace::take(worker_.shared, flow.client.address);
+    if (!place) return false;
     KernelAddress from(flow.client);
     from.set_scope(flow.client_scope);
-    try {
-        auto& session = enlist(key, std::move(service), from, {flow.local.address, flow.local_scope});
-        session.endpoint_ = flow.endpoint;
-        session.socket_ = std::move(client.socket);
-        idle_.start(session, worker_.loop.now());
-        if (reply_by_own_socket(session) && worker_.loop.watch(session.socket_.get(), EPOLLIN, session)) return true;
-        end(session);
-    } catch (const std::bad_alloc&) {
-        leave(flow.client);
-    }
+    auto& session = enlist(key, std::move(service), std::move(*place), from, {flow.local.address, flow.local_scope});
+    session.endpoint_ = flow.endpoint;
+    session.socket_ = std::move(client.socket);
+    idle_.start(session, worker_.loop.now());
+    if (reply_by_own_socket(session) && worker_.loop.watch(session.socket_.get(), EPOLLIN, session)) return true;
+    end(session);
     return false;
 }
 
@@ -108,7 +105,7 @@ void UdpSessions::end(UdpSession& session) {
     session.ListHook<InService>::unlink();
     session.unlink_deadline();
     session.socket_.reset();
-    leave(session.key_.client);
+    session.place_.give_back();
     const UdpKey key = session.key_;
     auto node = sessions_.extract(key);
     worker_.loop.bury(std::move(node.mapped()));
@@ -161,26 +158,22 @@ UdpSession* UdpSessions::session_for(UdpPort& port, std::size_t index, const Udp
         counters.lose(DatagramLoss::kPolicy);
         return nullptr;
     }
-    if (!enter(key.client)) {
+    auto place = SessionPlace::take(worker_.shared, key.client.address);
+    if (!place) {
         counters.lose(DatagramLoss::kSessionLimit);
         return nullptr;
     }
-    try {
-        return make(index, key, std::move(service));
-    } catch (const std::bad_alloc&) {
-        leave(key.client);
-        counters.lose(DatagramLoss::kNoResources);
-        return nullptr;
-    }
+    return make(index, key, std::move(service), std::move(*place));
 }
 
-UdpSession& UdpSessions::enlist(const UdpKey& key, std::shared_ptr<Service> service, const KernelAddress& client,
-                                const ReplyFrom& reply_from) {
+UdpSession& UdpSessions::enlist(const UdpKey& key, std::shared_ptr<Service> service, SessionPlace place,
+                                const KernelAddress& client, const ReplyFrom& reply_from) {
     auto& lane = service->lane(worker_.number);
     std::shared_ptr<UdpPort> its_port;
     for (const auto& each : ports_[key.port->listening->id])
         if (each.get() == key.port) its_port = each;
-    auto owned = std::make_unique<UdpSession>(*this, key, std::move(its_port), std::move(service), lane);
+    auto owned =
+        std::make_unique<UdpSession>(*this, key, std::move(its_port), std::move(service), lane, std::move(place));
     auto& session = *owned;
     session.client_ = client;
     session.reply_from_ = reply_from;
@@ -191,8 +184,9 @@ UdpSession& UdpSessions::enlist(const UdpKey& key, std::shared_ptr<Service> serv
     return session;
 }
 
-UdpSession* UdpSessions::make(std::size_t index, const UdpKey& key, std::shared_ptr<Service> service) {
-    auto& session = enlist(key, std::move(service), batch_.from(index),
+UdpSession* UdpSessions::make(std::size_t index, const UdpKey& key, std::shared_ptr<Service> service,
+                              SessionPlace place) {
+    auto& session = enlist(key, std::move(service), std::move(place), batch_.from(index),
                            batch_.addressed_to(index).value_or(ReplyFrom{key.local.address, 0}));
     auto why = DatagramLoss::kNoResources;
     if (reply_by_own_socket(session) && dial(session, why)) {
@@ -202,22 +196,6 @@ UdpSession* UdpSessions::make(std::size_t index, const UdpKey& key, std::shared_
     session.lane_.counters.lose(why);
     end(session);
     return nullptr;
-}
-
-bool UdpSessions::enter(const SocketAddress& client) {
-    auto& of_client = per_client_[client.address];
-    if (of_client < worker_.shared.options.limits.udp_sessions_per_client && worker_.shared.sessions.take()) {
-        ++of_client;
-        return true;
-    }
-    if (of_client == 0) per_client_.erase(client.address);
-    return false;
-}
-
-void UdpSessions::leave(const SocketAddress& client) {
-    const auto of_client = per_client_.find(client.address);
-    if (--of_client->second == 0) per_client_.erase(of_client);
-    worker_.shared.session_ended();
 }
 
 // Where clients asked for an address that is not the port's, answers need a socket that has it. It never receives:
