@@ -32,6 +32,7 @@ Result<void> configure(int socket, const ListenerSpec& spec, const Timeouts& tim
         return fail_errno("listen on {} transparently", describe(spec));
     if (spec.protocol == net::Protocol::kTcp) {
         set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
+        set_option(socket, SOL_SOCKET, SO_OOBINLINE, 1);
         set_keepalive(socket, timeouts);
         return {};
     }
