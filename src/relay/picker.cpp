@@ -113,14 +113,27 @@ const SocketAddress* Picker::where_it_went(const net::IpAddress& client, TimePoi
 }
 
 void Picker::remember(const net::IpAddress& client, const SocketAddress& endpoint, TimePoint now) {
-    const auto [seen, added] = clients_.try_emplace(client);
-    if (added)
-        seen->second.place = order_.insert(order_.end(), client);
-    else
-        order_.splice(order_.end(), order_, seen->second.place);
-    seen->second.endpoint = endpoint;
-    seen->second.last = now;
-    if (clients_.size() > most_clients_) forget_oldest();
+    const auto known = clients_.find(client);
+    if (known == clients_.end()) {
+        insert(order_.end(), client, endpoint, now);
+        if (clients_.size() > most_clients_) forget_oldest();
+        return;
+    }
+    order_.splice(order_.end(), order_, known->second.place);
+    known->second.endpoint = endpoint;
+    known->second.last = now;
+}
+
+// In both or, without memory, in neither.
+void Picker::insert(std::list<net::IpAddress>::const_iterator before, const net::IpAddress& client,
+                    const SocketAddress& endpoint, TimePoint last) {
+    const auto place = order_.insert(before, client);
+    try {
+        clients_.emplace(client, Seen{endpoint, last, place});
+    } catch (...) {
+        order_.erase(place);
+        throw;
+    }
 }
 
 void Picker::forget_oldest() {
@@ -164,11 +177,10 @@ std::size_t Picker::remember(std::vector<Affinity> earlier, TimePoint now) {
     if (!pool_.affinity) return 0;
     std::size_t count = 0;
     for (const auto& [client, endpoint, unused] : earlier) {
-        Seen seen{endpoint, now - unused, {}};
-        if (clients_.size() >= most_clients_ || expired(seen, now)) break;  // so are those behind it
+        const auto last = now - unused;
+        if (clients_.size() >= most_clients_ || expired({endpoint, last, {}}, now)) break;  // so are those behind it
         if (!members_.contains(endpoint) || clients_.contains(client)) continue;
-        seen.place = order_.insert(order_.begin(), client);
-        clients_.emplace(client, seen);
+        insert(order_.begin(), client, endpoint, last);
         ++count;
     }
     return count;

@@ -58,6 +58,8 @@ class Picker {
     [[nodiscard]] SocketAddress next(std::span<const SocketAddress> tried);
     [[nodiscard]] const SocketAddress* where_it_went(const net::IpAddress& client, TimePoint now);
     void remember(const net::IpAddress& client, const SocketAddress& endpoint, TimePoint now);
+    void insert(std::list<net::IpAddress>::const_iterator before, const net::IpAddress& client,
+                const SocketAddress& endpoint, TimePoint last);
     void forget_oldest();
     [[nodiscard]] bool expired(const Seen& seen, TimePoint now) const;
 

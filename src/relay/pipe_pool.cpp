@@ -16,6 +16,9 @@ constexpr int kSmallest = 32 * 1024;
 
 }  // namespace
 
+// So that give() takes no memory.
+PipePool::PipePool(std::size_t capacity) : capacity_(capacity) { free_.reserve(kMostFree); }
+
 std::optional<Pipe> PipePool::take() {
     if (free_.empty()) return make();
     Pipe pipe = std::move(free_.back());

@@ -17,7 +17,7 @@ struct Pipe {
 
 class PipePool {
   public:
-    explicit PipePool(std::size_t capacity) : capacity_(capacity) {}
+    explicit PipePool(std::size_t capacity);
     // Absent: no descriptors are left, or this user's pipes may not hold more memory (fs.pipe-user-pages-soft).
     [[nodiscard]] std::optional<Pipe> take();
     // Must be empty.

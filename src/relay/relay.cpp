@@ -280,7 +280,8 @@ class ThreadedRelay final : public Relay {
     }
 
     void close_one(ListenerId id) {
-        on_all([&](Worker& worker) { worker.stop_serving({id}); });
+        const std::unordered_set<ListenerId> one{id};
+        on_all([&](Worker& worker) { worker.stop_serving(one); });
         held_.erase(id);
         listeners_.erase(id);
     }

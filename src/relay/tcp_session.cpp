@@ -226,7 +226,7 @@ void TcpSession::over() {
     service_->leave();
     worker_.shared.connection_ended();
     worker_.acceptor.room_again();
-    worker_.loop.bury(std::unique_ptr<EventSink>(this));
+    worker_.loop.bury(std::unique_ptr<Timed>(this));
 }
 
 }  // namespace ghostip::relay

@@ -17,6 +17,16 @@ constexpr std::size_t kMostDials = 4;
 
 bool refused_by_endpoint(int error) { return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH; }
 
+// False too where there is no memory for it.
+template <typename Step>
+bool succeeds(Step step) {
+    try {
+        return step();
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+}
+
 }  // namespace
 
 std::size_t UdpKeyHash::operator()(const UdpKey& key) const noexcept {
@@ -78,20 +88,25 @@ bool UdpSessions::put_in(UdpClient client) {
     if (port == ports->second.end()) return false;
     const auto& flow = client.flow;
     const UdpKey key{port->get(), flow.client, flow.local};
-    auto [verdict, service] = ask(**port, key);
-    if (verdict != Answer::Verdict::kServe || service->abandoned(flow.endpoint) || sessions_.contains(key))
-        return false;
-    if (const auto mark = worker_.shared.options.mark; mark != 0 && !set_mark(client.socket.get(), mark)) return false;
-    auto place = SessionPlace::take(worker_.shared, flow.client.address);
-    if (!place) return false;
-    KernelAddress from(flow.client);
-    from.set_scope(flow.client_scope);
-    auto& session = enlist(key, std::move(service), std::move(*place), from, {flow.local.address, flow.local_scope});
-    session.endpoint_ = flow.endpoint;
-    session.socket_ = std::move(client.socket);
-    idle_.start(session, worker_.loop.now());
-    if (reply_by_own_socket(session) && worker_.loop.watch(session.socket_.get(), EPOLLIN, session)) return true;
-    end(session);
+    UdpSession* session = nullptr;
+    try {
+        auto [verdict, service] = ask(**port, key);
+        if (verdict != Answer::Verdict::kServe || service->abandoned(flow.endpoint) || sessions_.contains(key))
+            return false;
+        const auto mark = worker_.shared.options.mark;
+        if (mark != 0 && !set_mark(client.socket.get(), mark)) return false;
+        auto place = SessionPlace::take(worker_.shared, flow.client.address);
+        if (!place) return false;
+        KernelAddress from(flow.client);
+        from.set_scope(flow.client_scope);
+        session = &enlist(key, std::move(service), std::move(*place), from, {flow.local.address, flow.local_scope});
+        session->endpoint_ = flow.endpoint;
+        session->socket_ = std::move(client.socket);
+        idle_.start(*session, worker_.loop.now());
+        if (reply_by_own_socket(*session) && worker_.loop.watch(session->socket_.get(), EPOLLIN, *session)) return true;
+    } catch (const std::bad_alloc&) {  // the client begins anew
+    }
+    if (session != nullptr) end(*session);
     return false;
 }
 
@@ -152,18 +167,27 @@ UdpSessions::Asked UdpSessions::ask(const UdpPort& port, const UdpKey& key) cons
 
 UdpSession* UdpSessions::session_for(UdpPort& port, std::size_t index, const UdpKey& key) {
     if (const auto found = sessions_.find(key); found != sessions_.end()) return found->second.get();
-    auto [verdict, service] = ask(port, key);
-    auto& counters = service->lane(worker_.number).counters;
-    if (verdict != Answer::Verdict::kServe) {
-        counters.lose(DatagramLoss::kPolicy);
+    std::shared_ptr<Service> service;
+    try {
+        auto asked = ask(port, key);
+        service = std::move(asked.service);
+        auto& counters = service->lane(worker_.number).counters;
+        if (asked.verdict != Answer::Verdict::kServe) {
+            counters.lose(DatagramLoss::kPolicy);
+            return nullptr;
+        }
+        auto place = SessionPlace::take(worker_.shared, key.client.address);
+        if (!place) {
+            counters.lose(DatagramLoss::kSessionLimit);
+            return nullptr;
+        }
+        return make(index, key, service, std::move(*place));
+    } catch (const std::bad_alloc&) {
+        // Where there is no memory for a lane, there is none to count in either.
+        if (service && service->has_lane(worker_.number))
+            service->lane(worker_.number).counters.lose(DatagramLoss::kNoResources);
         return nullptr;
     }
-    auto place = SessionPlace::take(worker_.shared, key.client.address);
-    if (!place) {
-        counters.lose(DatagramLoss::kSessionLimit);
-        return nullptr;
-    }
-    return make(index, key, std::move(service), std::move(*place));
 }
 
 UdpSession& UdpSessions::enlist(const UdpKey& key, std::shared_ptr<Service> service, SessionPlace place,
@@ -184,12 +208,13 @@ UdpSession& UdpSessions::enlist(const UdpKey& key, std::shared_ptr<Service> serv
     return session;
 }
 
+// Once it is listed, want of memory ends it like any other want.
 UdpSession* UdpSessions::make(std::size_t index, const UdpKey& key, std::shared_ptr<Service> service,
                               SessionPlace place) {
     auto& session = enlist(key, std::move(service), std::move(place), batch_.from(index),
                            batch_.addressed_to(index).value_or(ReplyFrom{key.local.address, 0}));
     auto why = DatagramLoss::kNoResources;
-    if (reply_by_own_socket(session) && dial(session, why)) {
+    if (succeeds([&] { return reply_by_own_socket(session); }) && dial(session, why)) {
         idle_.start(session, worker_.loop.now());
         return &session;
     }
@@ -222,6 +247,15 @@ bool UdpSessions::reply_by_own_socket(UdpSession& session) {
 
 // The next endpoint; UDP only tells by the answer to a datagram that nobody listens there.
 bool UdpSessions::dial(UdpSession& session, DatagramLoss& why) {
+    try {
+        return dial_in_turn(session, why);
+    } catch (const std::bad_alloc&) {
+        why = DatagramLoss::kNoResources;
+        return false;
+    }
+}
+
+bool UdpSessions::dial_in_turn(UdpSession& session, DatagramLoss& why) {
     while (session.tried_.size() < kMostDials) {
         const auto endpoint =
             session.service_->picker().pick(session.key_.client.address, worker_.loop.now(), session.tried_);
@@ -245,8 +279,12 @@ bool UdpSessions::dial(UdpSession& session, DatagramLoss& why) {
 
 bool UdpSessions::dial_next(UdpSession& session, DatagramLoss& why) {
     session.lane_.counters.dial_failures.add();
-    session.tried_.push_back(session.endpoint_);
-    return dial(session, why);
+    why = DatagramLoss::kNoResources;
+    const auto note = [&] {
+        session.tried_.push_back(session.endpoint_);
+        return true;
+    };
+    return succeeds(note) && dial(session, why);
 }
 
 void UdpSessions::forward(UdpSession& session, std::size_t first, std::size_t count) {

@@ -121,6 +121,7 @@ class UdpSessions {
                                      const KernelAddress& client, const ReplyFrom& reply_from);
     [[nodiscard]] bool reply_by_own_socket(UdpSession& session);
     [[nodiscard]] bool dial(UdpSession& session, DatagramLoss& why);
+    [[nodiscard]] bool dial_in_turn(UdpSession& session, DatagramLoss& why);
     [[nodiscard]] bool dial_next(UdpSession& session, DatagramLoss& why);
     void forward(UdpSession& session, std::size_t first, std::size_t count);
 
