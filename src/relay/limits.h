@@ -15,7 +15,8 @@ struct Limits {
     std::uint32_t connections = 65'536;
     // Of one service, where ServiceLimits does not say. Beyond: reset. 0: only the limit above.
     std::uint32_t connections_per_service = 0;
-    // In each direction of a connection, between the two sockets' own buffers. Beyond: the sender waits.
+    // In each direction of a connection, between the two sockets' own buffers; pipes hold the next lower power of
+    // two of pages. Beyond: the sender waits.
     std::size_t buffer_bytes = std::size_t{256} << 10U;
     // Of each listening socket, before the kernel's own limit (net.core.somaxconn). Beyond: the kernel drops SYNs.
     int backlog = 4096;
