@@ -105,7 +105,8 @@ Result<std::vector<Fd>> open_sockets(ListenerSpec& spec, unsigned count, const L
     return sockets;
 }
 
-Result<void> prepare_adopted(ListenerSpec& spec, const std::vector<Fd>& sockets, const Timeouts& timeouts) {
+Result<void> prepare_adopted(ListenerSpec& spec, const std::vector<Fd>& sockets, const Limits& limits,
+                             const Timeouts& timeouts) {
     if (sockets.empty()) return fail("adopt a listener for {}: there is no socket", describe(spec));
     for (std::size_t i = 0; i < sockets.size(); ++i) {
         const int socket = sockets[i].get();
@@ -114,6 +115,9 @@ Result<void> prepare_adopted(ListenerSpec& spec, const std::vector<Fd>& sockets,
             return fail("adopted socket {}: is at {}, others at {}", socket, address.text(), spec.address.text());
         spec.address = address;
         RETURN_IF_ERROR(configure(socket, spec, timeouts));
+        // Who made it had another backlog; this changes nothing else of a socket that listens.
+        if (spec.protocol == net::Protocol::kTcp && ::listen(socket, limits.backlog) < 0)
+            return fail_errno("adopted socket {}: set the backlog of {}", socket, describe(spec));
         const int flags = ::fcntl(socket, F_GETFL);
         if (flags < 0 || ::fcntl(socket, F_SETFL, flags | O_NONBLOCK) < 0 || ::fcntl(socket, F_SETFD, FD_CLOEXEC) < 0)
             return fail_errno("adopted socket {}: set its flags", socket);

@@ -99,7 +99,7 @@ class ThreadedRelay final : public Relay {
     Result<ListenerId> adopt(ListenerSpec spec, std::vector<Fd> sockets) override {
         const std::lock_guard lock(mutex_);
         ASSIGN_OR_RETURN(const auto service, find(spec.service));
-        RETURN_IF_ERROR(prepare_adopted(spec, sockets, shared_.options.timeouts));
+        RETURN_IF_ERROR(prepare_adopted(spec, sockets, shared_.options.limits, shared_.options.timeouts));
         return serve(std::move(spec), service, std::move(sockets));
     }
 
