@@ -17,8 +17,6 @@ constexpr int kAcceptsAtOnce = 32;                    // of one socket; then oth
 constexpr std::chrono::milliseconds kLimitPause{20};  // other threads' connections end unseen
 constexpr std::chrono::milliseconds kDescriptorsPause{100};
 
-bool exhausted(int error) { return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM; }
-
 }  // namespace
 
 // A connection that gets no answer.

@@ -90,6 +90,7 @@ bool TcpSession::dial_one(const SocketAddress& endpoint) {
     const int family = endpoint.address.is_ipv4() ? AF_INET : AF_INET6;
     endpoint_.socket = worker_.spare.take(family);
     if (!endpoint_.socket) {
+        if (!exhausted(errno)) return false;  // such as an endpoint of a family that this host does not have
         starved_ = true;
         worker_.acceptor.pause(Acceptor::Pause::kDescriptors);
         worker_.dials[attempt_].start(*this, worker_.loop.now());
