@@ -193,7 +193,7 @@ void add_relay_flags(FlagSet& set, RelaySettings& relay) {
     set.add({"relay-max-connections-per-service", uint_value(relay.max_connections_per_service, 0, kAnyNumber), "",
              "… of one service port; more of them are reset. 0: only the limit of all together"});
     set.add({"relay-buffer-kib", uint_value(relay.buffer_kib, 4, 1U << 20U), "",
-             "… memory for each direction of a connection"});
+             "… memory for each direction of a connection, rounded down to a power of two"});
     set.add({"relay-backlog", uint_value(relay.backlog, 1, 1U << 20U), "", "… of each listening socket"});
     set.add({"relay-max-udp-sessions", uint_value(relay.max_udp_sessions, 1, kAnyNumber), "",
              "… UDP clients at once; datagrams of more are dropped"});

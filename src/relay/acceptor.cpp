@@ -17,8 +17,6 @@ constexpr int kAcceptsAtOnce = 32;                    // of one socket; then oth
 constexpr std::chrono::milliseconds kLimitPause{20};  // other threads' connections end unseen
 constexpr std::chrono::milliseconds kDescriptorsPause{100};
 
-bool exhausted(int error) { return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM; }
-
 }  // namespace
 
 // A connection that gets no answer.
@@ -36,8 +34,13 @@ class Acceptor::Held final : public Timed {
     Quota& quota_;
 };
 
-Acceptor::Acceptor(Worker& worker) : worker_(worker), held_(worker.shared.options.timeouts.hold) {
+Acceptor::Acceptor(Worker& worker)
+    : worker_(worker),
+      held_(worker.shared.options.timeouts.hold),
+      looks_{Line(kLimitPause), Line(kDescriptorsPause)},
+      look_(*this) {
     worker_.loop.add_line(held_);
+    for (auto& line : looks_) worker_.loop.add_line(line);
 }
 
 Result<void> Acceptor::add(const std::shared_ptr<const Listening>& listening, const std::shared_ptr<const Fd>& socket,
@@ -74,15 +77,13 @@ void Acceptor::pause(Pause why) {
 }
 
 void Acceptor::look_again() {
-    if (looking_) return;
-    looking_ = true;
-    const auto wait = why_ == Pause::kLimit ? kLimitPause : kDescriptorsPause;
-    worker_.loop.at(worker_.loop.now() + wait, [this] {
-        looking_ = false;
-        if (!paused_) return;
-        if (worker_.shared.connections.full() || !worker_.spare.ready()) return look_again();
-        resume();
-    });
+    if (!look_.linked()) looks_[static_cast<std::size_t>(why_)].start(look_, worker_.loop.now());
+}
+
+void Acceptor::look() {
+    if (!paused_) return;
+    if (worker_.shared.connections.full() || !worker_.spare.ready()) return look_again();
+    resume();
 }
 
 void Acceptor::resume() {
@@ -174,7 +175,9 @@ void Acceptor::hold(Fd socket) {
         oldest->on_deadline();
         if (!quota.take()) return reset(std::move(socket));
     }
-    held_.start(*new Held(std::move(socket), quota), worker_.loop.now());
+    auto* held = new (std::nothrow) Held(std::move(socket), quota);
+    if (held == nullptr) return (void)quota.give_back();  // it is closed
+    held_.start(*held, worker_.loop.now());
 }
 
 }  // namespace ghostip::relay

@@ -3,6 +3,7 @@
 // waits are touched: there may be thousands of others.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <unordered_map>
@@ -58,7 +59,19 @@ class Acceptor {
         Acceptor& acceptor_;
     };
 
+    // The next look at whether there is room again. Not a task of the loop: that would take memory, which may be what
+    // is missing.
+    class Look final : public Timed {
+      public:
+        explicit Look(Acceptor& acceptor) : acceptor_(acceptor) {}
+        void on_deadline() override { acceptor_.look(); }
+
+      private:
+        Acceptor& acceptor_;
+    };
+
     void look_again();
+    void look();
     void on_clients(Source& source);
     void accept_from(Source& source);
     // False: no more now.
@@ -70,8 +83,9 @@ class Acceptor {
     Worker& worker_;
     std::unordered_map<ListenerId, std::vector<std::unique_ptr<Source>>> sources_;
     Line held_;
+    std::array<Line, 2> looks_;  // by why
+    Look look_;
     bool paused_ = false;
-    bool looking_ = false;  // a look is on its way
     Pause why_ = Pause::kLimit;
 };
 

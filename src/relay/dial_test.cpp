@@ -155,6 +155,44 @@ TEST(Drain, AnEndpointThatComesBackKeepsItsConnections) {
     EXPECT_EQ(ending(client, milliseconds(500)), Ending::kNone);
 }
 
+enum class Last : std::uint8_t { kEndpoint, kService, kOnceMore };
+std::string name_of(const ::testing::TestParamInfo<Last>& last) {
+    constexpr std::array kNames{"TheNextEndpoint", "TheService", "TheSameOnceMore"};
+    return kNames[static_cast<std::size_t>(last.param)];
+}
+class DrainEach : public ::testing::TestWithParam<Last> {};
+INSTANTIATE_TEST_SUITE_P(Leaves, DrainEach, ::testing::Values(Last::kEndpoint, Last::kService, Last::kOnceMore),
+                         name_of);
+
+// What leaves while the time of another departure runs. Only the least is measured, however slow the machine is.
+TEST_P(DrainEach, HasTheWholeTimeFromThenOn) {
+    const auto a = bind_free(SOCK_STREAM);
+    const auto b = bind_free(SOCK_STREAM);
+    const Pool both{.endpoints = {a.address, b.address}};
+    const Pool only_b{.endpoints = {b.address}};
+    Options options;
+    options.drain = milliseconds(1000);
+    auto rig = testing::rig(both, options);
+    const auto clients = connect_many(rig.address, 2);
+    const Fd at_a = accept_one(a.socket);
+    const Fd at_b = accept_one(b.socket);
+    ASSERT_TRUE(opened(rig, 2));
+    const Fd& watched = GetParam() == Last::kOnceMore ? at_a : at_b;
+    ASSERT_TRUE(rig.relay->set_pool(rig.service, only_b));
+    if (GetParam() == Last::kOnceMore) {
+        ASSERT_TRUE(rig.relay->set_pool(rig.service, both));
+    }
+    EXPECT_EQ(ending(watched, *options.drain / 2), Ending::kNone);
+    const auto left = std::chrono::steady_clock::now();
+    switch (GetParam()) {
+        case Last::kEndpoint: ASSERT_TRUE(rig.relay->set_pool(rig.service, {})); break;
+        case Last::kService: rig.relay->remove_service(rig.service); break;
+        case Last::kOnceMore: ASSERT_TRUE(rig.relay->set_pool(rig.service, only_b)); break;
+    }
+    EXPECT_EQ(ending(watched), Ending::kReset);
+    EXPECT_GE(std::chrono::steady_clock::now() - left, *options.drain);
+}
+
 TEST(Drain, AServiceThatIsRemovedStopsListeningAndKeepsWhatItHas) {
     const auto endpoint = bind_free(SOCK_STREAM);
     auto rig = testing::rig({.endpoints = {endpoint.address}});
@@ -182,6 +220,29 @@ TEST(Drain, AnEndpointThatLeavesWhileItIsDialledGetsNothing) {
     // Room in its backlog: the kernel asks again after a second, and is let in.
     for (int i = 0; i < 3; ++i) (void)accept_one(silent.listener.socket);
     EXPECT_EQ(receive(client, 1), "s");
+}
+
+// Its service is removed while it is being dialled: the client is to get nobody, and those it could try next neither.
+TEST(Drain, ARemovedServiceGetsNothingThatIsBeingDialled) {
+    const NamedServer other('o');
+    for (const bool another : {false, true}) {
+        SCOPED_TRACE(another);
+        auto silent = silent_port();
+        Options options;
+        options.timeouts.dial[0] = kLongest;
+        auto rig = testing::rig({.endpoints = {silent.listener.address}}, options);
+        const Fd client = connect_to(rig.address);
+        ASSERT_TRUE(eventually([&] { return rig.metrics().connections_open == 1; }));
+        rig.relay->close(ListenerId{});  // no listener, but it waits until each thread has done what it was at
+        if (another) {
+            ASSERT_TRUE(rig.relay->set_pool(rig.service, {.endpoints = {silent.listener.address, other.address()}}));
+        }
+        rig.relay->remove_service(rig.service);
+        for (int i = 0; i < 3; ++i) (void)accept_one(silent.listener.socket);
+        EXPECT_EQ(ending(client), Ending::kReset);
+        EXPECT_TRUE(rig.relay->wait_until_idle(kLongest));
+    }
+    EXPECT_EQ(other.served(), 0);
 }
 
 }  // namespace

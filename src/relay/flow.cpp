@@ -51,7 +51,7 @@ Flow::Progress Flow::run(Means& means, Readiness& from, Readiness& to, Counter& 
         } else if (!from.readable) {
             step = Step::kBlocked;
         } else {
-            step = bulk_ ? splice(means, from) : copy(means, from, to);
+            step = bulk_ && !from.urgent ? splice(means, from) : copy(means, from, to);
         }
         if (step == Step::kBlocked) progress = Progress::kWaits;
         if (step == Step::kBroken) progress = Progress::kBroken;
@@ -95,6 +95,7 @@ Flow::Step Flow::copy(Means& means, Readiness& from, Readiness& to) {
     if (got < 0 && !would_block()) return Step::kBroken;
     if (got < 0) {
         from.readable = false;
+        from.urgent = false;  // what comes is another edge, also of urgent data that overtook others
         return Step::kBlocked;
     }
     if (got == 0) {
@@ -103,8 +104,8 @@ Flow::Step Flow::copy(Means& means, Readiness& from, Readiness& to) {
     }
     const auto size = static_cast<std::size_t>(got);
     moved_ += size;
-    // Fewer than asked for were all (epoll(7)); what comes later, an end too, is another edge.
-    if (size < buffer.size() && !from.hung_up) from.readable = false;
+    // Fewer than asked for were all (epoll(7)); what comes later, an end too, is another edge. Not at an urgent mark.
+    if (size < buffer.size() && !from.hung_up && !from.urgent) from.readable = false;
     judge_amount(size, buffer.size());
 
     ssize_t sent = 0;
@@ -124,8 +125,7 @@ Flow::Step Flow::copy(Means& means, Readiness& from, Readiness& to) {
 Flow::Step Flow::splice(Means& means, Readiness& from) {
     if (!pipe_) pipe_ = means.pipes.take();
     if (!pipe_) {  // copying needs none
-        bulk_ = false;
-        streak_ = 0;
+        stop_bulk();
         return Step::kDone;
     }
     const auto got = uninterrupted([&] {
@@ -136,8 +136,9 @@ Flow::Step Flow::splice(Means& means, Readiness& from) {
         from.readable = false;
         return Step::kBlocked;
     }
+    // The end, or an urgent mark of which no event has told yet and then the end: copying tells these apart.
     if (got == 0) {
-        end_seen_ = true;
+        stop_bulk();
         return Step::kDone;
     }
     in_pipe_ = static_cast<std::size_t>(got);
@@ -152,6 +153,11 @@ void Flow::judge_amount(std::size_t size, std::size_t enough) {
     streak_ = other_way ? static_cast<std::uint8_t>(streak_ + 1) : std::uint8_t{0};
     if (streak_ < kStreak) return;
     bulk_ = !bulk_;
+    streak_ = 0;
+}
+
+void Flow::stop_bulk() {
+    bulk_ = false;
     streak_ = 0;
 }
 

@@ -5,6 +5,10 @@
 //     from --recv--> the thread's buffer --send--> to         what does not fit stays in `rest_`
 //     from --splice--> a pipe of the pool --splice--> to      what does not fit stays in the pipe
 //
+// Urgent data is carried as bytes among others (SO_OOBINLINE on both sockets), but takes care: a call that reads stops
+// at its mark though there is more behind it, and splice never gets past it, not even to the end of the stream
+// (tcp_read_sock() in Linux' net/ipv4/tcp.c). So it is copied, as long as there may be some.
+//
 // Nothing is read while something waits to be written: a slow reader slows down the sender, and takes no memory.
 #pragma once
 
@@ -26,6 +30,7 @@ struct Readiness {
     bool readable = false;
     bool writable = false;
     bool hung_up = false;  // the peer sends no more; there may be bytes before that end
+    bool urgent = false;   // there is urgent data (RFC 9293, 3.8.5), or was until a system call says otherwise
 };
 
 // What flows of one thread share.
@@ -58,6 +63,7 @@ class Flow {
     [[nodiscard]] Step splice(Means& means, Readiness& from);
     void keep(const char* bytes, std::size_t size);
     void release_pipe(Means& means);
+    void stop_bulk();
     void judge_amount(std::size_t size, std::size_t enough);
 
     // Not a vector: that would be 16 bytes more in each idle flow.

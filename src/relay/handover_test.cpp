@@ -1,4 +1,6 @@
 // Listeners that go from one relay to another while clients come.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <gtest/gtest.h>
@@ -72,6 +74,29 @@ TEST(Handover, OneSocketServesAllThreads) {
     EXPECT_TRUE(stream.more(100));
     stream.stop();
     EXPECT_EQ(stream.lost(), 0);
+}
+
+// What the kernel lets wait at a listening socket.
+std::uint32_t backlog_of(const Fd& socket) {
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    EXPECT_EQ(::getsockopt(socket.get(), IPPROTO_TCP, TCP_INFO, &info, &size), 0);
+    return info.tcpi_sacked;  // of a listening socket (tcp_get_info() in Linux' net/ipv4/tcp.c)
+}
+
+TEST(Handover, AdoptedSocketsGetTheBacklogToo) {
+    Options options;
+    options.threads = 1;
+    options.limits.backlog = 77;
+    const auto relay = Relay::start(options).value();
+    const auto service = relay->add_service({});
+    const auto opened = relay->listen({.address = loopback(), .service = service}).value();
+    EXPECT_EQ(backlog_of(relay->duplicate(opened).value().front()), 77U);
+    const auto listener = bind_free(SOCK_STREAM, net::Family::kIpv4, 5);
+    std::vector<Fd> sockets;
+    sockets.emplace_back(::dup(listener.socket.get()));
+    ASSERT_TRUE(relay->adopt({.service = service}, std::move(sockets)));
+    EXPECT_EQ(backlog_of(listener.socket), 77U);
 }
 
 TEST(Handover, TellsWhatDoesNotFit) {

@@ -15,13 +15,14 @@ struct Limits {
     std::uint32_t connections = 65'536;
     // Of one service, where ServiceLimits does not say. Beyond: reset. 0: only the limit above.
     std::uint32_t connections_per_service = 0;
-    // In each direction of a connection, between the two sockets' own buffers. Beyond: the sender waits.
+    // In each direction of a connection, between the two sockets' own buffers; pipes hold the next lower power of
+    // two of pages. Beyond: the sender waits.
     std::size_t buffer_bytes = std::size_t{256} << 10U;
     // Of each listening socket, before the kernel's own limit (net.core.somaxconn). Beyond: the kernel drops SYNs.
     int backlog = 4096;
     // Clients (address and port) with a session. Beyond: datagrams of new ones are dropped.
     std::uint32_t udp_sessions = 16'384;
-    std::uint32_t udp_sessions_per_client = 1'024;  // of one address; counted in each thread by itself
+    std::uint32_t udp_sessions_per_client = 1'024;  // of one address
     // Clients that one service remembers for affinity. Beyond: the one not seen for longest is forgotten.
     std::uint32_t affinity_clients = 65'536;
     // Connections that are to be dropped, and so are held without an answer. Beyond: the oldest is reset.

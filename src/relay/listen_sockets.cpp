@@ -32,6 +32,7 @@ Result<void> configure(int socket, const ListenerSpec& spec, const Timeouts& tim
         return fail_errno("listen on {} transparently", describe(spec));
     if (spec.protocol == net::Protocol::kTcp) {
         set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
+        set_option(socket, SOL_SOCKET, SO_OOBINLINE, 1);
         set_keepalive(socket, timeouts);
         return {};
     }
@@ -47,19 +48,22 @@ Result<void> configure(int socket, const ListenerSpec& spec, const Timeouts& tim
     return {};
 }
 
-Result<Fd> open_one(const ListenerSpec& spec, const Limits& limits, const Timeouts& timeouts) {
+// `beside`: others may have the port already.
+Result<Fd> open_one(const ListenerSpec& spec, PortUse beside, const Limits& limits, const Timeouts& timeouts) {
     const bool tcp = spec.protocol == net::Protocol::kTcp;
     Fd socket(::socket(family_of(spec.address), (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!socket) return fail_errno("open a socket for {}", describe(spec));
+    // Only past connections that are not quite over: a port where somebody listens is refused all the same.
     if (tcp) set_option(socket.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-    // Among free ports the kernel counts those of others who share theirs too; hence not before it has chosen one.
-    const bool any_port = spec.address.port == 0;
-    if (!any_port) set_option(socket.get(), SOL_SOCKET, SO_REUSEPORT, 1);
+    // Before bind() it would share the port with any program of this user that does so too, each with a part of the
+    // clients; the kernel even counts such ports among the free ones.
+    if (beside == PortUse::kShared) set_option(socket.get(), SOL_SOCKET, SO_REUSEPORT, 1);
     if (!spec.address.address.is_ipv4()) set_option(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
     RETURN_IF_ERROR(configure(socket.get(), spec, timeouts));
     const KernelAddress address(spec.address);
     if (::bind(socket.get(), address.get(), address.size) < 0) return fail_errno("bind {}", describe(spec));
-    if (any_port) set_option(socket.get(), SOL_SOCKET, SO_REUSEPORT, 1);
+    // After it, for the next socket of this listener: what counts is who has the port when another one is bound.
+    set_option(socket.get(), SOL_SOCKET, SO_REUSEPORT, 1);
     if (tcp && ::listen(socket.get(), limits.backlog) < 0) return fail_errno("listen on {}", describe(spec));
     return socket;
 }
@@ -92,8 +96,10 @@ Result<std::vector<Fd>> open_sockets(ListenerSpec& spec, unsigned count, const L
     if (spec.protocol != net::Protocol::kTcp && spec.protocol != net::Protocol::kUdp)
         return fail("listen on {}: a relay carries TCP and UDP only", describe(spec));
     std::vector<Fd> sockets;
+    auto beside = spec.address.port == 0 ? PortUse::kOwn : spec.port;
     while (sockets.size() < count) {
-        ASSIGN_OR_RETURN(Fd socket, open_one(spec, limits, timeouts));
+        ASSIGN_OR_RETURN(Fd socket, open_one(spec, beside, limits, timeouts));
+        beside = PortUse::kShared;
         if (sockets.empty()) {
             const auto bound = own_address(socket.get());
             if (!bound) return fail_errno("read the address bound for {}", describe(spec));
@@ -104,7 +110,8 @@ Result<std::vector<Fd>> open_sockets(ListenerSpec& spec, unsigned count, const L
     return sockets;
 }
 
-Result<void> prepare_adopted(ListenerSpec& spec, const std::vector<Fd>& sockets, const Timeouts& timeouts) {
+Result<void> prepare_adopted(ListenerSpec& spec, const std::vector<Fd>& sockets, const Limits& limits,
+                             const Timeouts& timeouts) {
     if (sockets.empty()) return fail("adopt a listener for {}: there is no socket", describe(spec));
     for (std::size_t i = 0; i < sockets.size(); ++i) {
         const int socket = sockets[i].get();
@@ -113,6 +120,9 @@ Result<void> prepare_adopted(ListenerSpec& spec, const std::vector<Fd>& sockets,
             return fail("adopted socket {}: is at {}, others at {}", socket, address.text(), spec.address.text());
         spec.address = address;
         RETURN_IF_ERROR(configure(socket, spec, timeouts));
+        // Who made it had another backlog; this changes nothing else of a socket that listens.
+        if (spec.protocol == net::Protocol::kTcp && ::listen(socket, limits.backlog) < 0)
+            return fail_errno("adopted socket {}: set the backlog of {}", socket, describe(spec));
         const int flags = ::fcntl(socket, F_GETFL);
         if (flags < 0 || ::fcntl(socket, F_SETFL, flags | O_NONBLOCK) < 0 || ::fcntl(socket, F_SETFD, FD_CLOEXEC) < 0)
             return fail_errno("adopted socket {}: set its flags", socket);

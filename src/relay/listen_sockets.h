@@ -24,7 +24,7 @@ struct Listening {
 [[nodiscard]] Result<std::vector<Fd>> open_sockets(ListenerSpec& spec, unsigned count, const Limits& limits,
                                                    const Timeouts& timeouts);
 // Whether these are what the spec says, at one address, which is filled in.
-[[nodiscard]] Result<void> prepare_adopted(ListenerSpec& spec, const std::vector<Fd>& sockets,
+[[nodiscard]] Result<void> prepare_adopted(ListenerSpec& spec, const std::vector<Fd>& sockets, const Limits& limits,
                                            const Timeouts& timeouts);
 
 }  // namespace ghostip::relay

@@ -50,6 +50,10 @@ enum class Destinations : std::uint8_t { kOwn, kTransparent };
 // kHeld: another process serves at the adopted sockets, until Relay::resume().
 enum class Begin : std::uint8_t { kServing, kHeld };
 
+// kShared: sockets of this user that allow it (SO_REUSEPORT) may be at the same port, such as those of a predecessor
+// which listens at an address that includes this one. kOwn: a port that anybody else has is refused.
+enum class PortUse : std::uint8_t { kOwn, kShared };
+
 struct ListenerSpec {
     net::Protocol protocol = net::Protocol::kTcp;  // TCP or UDP
     SocketAddress address = {};                    // port 0: any free one. An IPv6 wildcard takes IPv6 only
@@ -61,6 +65,7 @@ struct ListenerSpec {
     // not.
     unsigned sockets = 0;
     Begin begin = Begin::kServing;
+    PortUse port = PortUse::kOwn;
 };
 
 }  // namespace ghostip::relay

@@ -106,9 +106,9 @@ void Loop::run() {
         }
         run_turns();
         run_deadlines();
-        graveyard_.clear();
+        clear_graveyard();
         if (posted) run_posted();
-        graveyard_.clear();
+        clear_graveyard();
     }
 }
 
@@ -136,6 +136,10 @@ void Loop::run_turns() {
     IntrusiveList<TakesTurns, InTurn> round;
     while (auto* who = turns_.pop_front()) round.push_back(*who);
     while (auto* who = round.pop_front()) who->on_turn();
+}
+
+void Loop::clear_graveyard() {
+    while (auto* who = graveyard_.pop_front()) delete who;
 }
 
 int Loop::timeout() const {

@@ -102,14 +102,16 @@ class Loop {
     // Lines live as long as the loop's user; they are looked at before each wait.
     void add_line(Line& line) { lines_.push_back(&line); }
     void take_turn(TakesTurns& who) { turns_.push_back(who); }
-    // Deleted when no event that was already fetched can name it any more.
-    void bury(std::unique_ptr<EventSink> sink) { graveyard_.push_back(std::move(sink)); }
+    // Deleted when no event that was already fetched can name it any more. It waits for no deadline again; takes no
+    // memory, since this is also how somebody ends for whom there is none.
+    void bury(std::unique_ptr<Timed> who) { graveyard_.push_back(*who.release()); }
 
   private:
     void run();
     void run_posted();
     void run_deadlines();
     void run_turns();
+    void clear_graveyard();
     [[nodiscard]] int timeout() const;
     void wake() const;
 
@@ -119,7 +121,7 @@ class Loop {
     std::vector<Line*> lines_;
     std::multimap<TimePoint, std::function<void()>> tasks_;
     IntrusiveList<TakesTurns, InTurn> turns_;
-    std::vector<std::unique_ptr<EventSink>> graveyard_;
+    IntrusiveList<Timed, InLine> graveyard_;  // owns
     bool stopping_ = false;
 
     std::mutex mutex_;

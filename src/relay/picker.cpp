@@ -17,12 +17,15 @@ std::vector<SocketAddress> distinct(std::vector<SocketAddress> endpoints) {
 
 }  // namespace
 
-Picker::Picker(Pool pool, std::uint32_t most_clients)
-    : most_clients_(std::max(most_clients, 1U)), proxy_protocol_(pool.proxy_protocol), random_(std::random_device{}()) {
-    replace(std::move(pool));
+Picker::Picker(Pool pool, std::uint32_t most_clients, std::chrono::milliseconds departures)
+    : most_clients_(std::max(most_clients, 1U)),
+      departures_(departures),
+      proxy_protocol_(pool.proxy_protocol),
+      random_(std::random_device{}()) {
+    replace(std::move(pool), TimePoint());
 }
 
-bool Picker::replace(Pool pool) {
+bool Picker::replace(Pool pool, TimePoint now) {
     pool.endpoints = distinct(std::move(pool.endpoints));
     std::unordered_set<SocketAddress> members(pool.endpoints.begin(), pool.endpoints.end());
     const std::lock_guard lock(mutex_);
@@ -36,6 +39,7 @@ bool Picker::replace(Pool pool) {
     }
     const bool left = std::any_of(members_.begin(), members_.end(),
                                   [&](const SocketAddress& endpoint) { return !members.contains(endpoint); });
+    note_departures(members, now);
     members_ = std::move(members);
     pool_ = std::move(pool);
     if (!pool_.affinity) {
@@ -50,6 +54,25 @@ bool Picker::replace(Pool pool) {
     }
     generation_.fetch_add(1, std::memory_order_release);
     return left;
+}
+
+// Each has its own time: in a rolling update one leaves after the other.
+void Picker::note_departures(const std::unordered_set<SocketAddress>& staying, TimePoint now) {
+    std::erase_if(left_,
+                  [&](const auto& each) { return staying.contains(each.first) || now - each.second >= departures_; });
+    if (departures_.count() <= 0) return;
+    for (const auto& endpoint : members_)
+        if (!staying.contains(endpoint)) left_.emplace(endpoint, now);
+}
+
+void Picker::clear(TimePoint now) {
+    const std::lock_guard lock(mutex_);
+    note_departures({}, now);
+    members_.clear();
+    pool_.endpoints.clear();
+    clients_.clear();
+    order_.clear();
+    generation_.fetch_add(1, std::memory_order_release);
 }
 
 std::optional<SocketAddress> Picker::pick(const net::IpAddress& client, TimePoint now,
@@ -90,14 +113,27 @@ const SocketAddress* Picker::where_it_went(const net::IpAddress& client, TimePoi
 }
 
 void Picker::remember(const net::IpAddress& client, const SocketAddress& endpoint, TimePoint now) {
-    const auto [seen, added] = clients_.try_emplace(client);
-    if (added)
-        seen->second.place = order_.insert(order_.end(), client);
-    else
-        order_.splice(order_.end(), order_, seen->second.place);
-    seen->second.endpoint = endpoint;
-    seen->second.last = now;
-    if (clients_.size() > most_clients_) forget_oldest();
+    const auto known = clients_.find(client);
+    if (known == clients_.end()) {
+        insert(order_.end(), client, endpoint, now);
+        if (clients_.size() > most_clients_) forget_oldest();
+        return;
+    }
+    order_.splice(order_.end(), order_, known->second.place);
+    known->second.endpoint = endpoint;
+    known->second.last = now;
+}
+
+// In both or, without memory, in neither.
+void Picker::insert(std::list<net::IpAddress>::const_iterator before, const net::IpAddress& client,
+                    const SocketAddress& endpoint, TimePoint last) {
+    const auto place = order_.insert(before, client);
+    try {
+        clients_.emplace(client, Seen{endpoint, last, place});
+    } catch (...) {
+        order_.erase(place);
+        throw;
+    }
 }
 
 void Picker::forget_oldest() {
@@ -108,6 +144,13 @@ void Picker::forget_oldest() {
 bool Picker::contains(const SocketAddress& endpoint) const {
     const std::lock_guard lock(mutex_);
     return members_.contains(endpoint);
+}
+
+bool Picker::gone_since(const SocketAddress& endpoint, TimePoint when) const {
+    const std::lock_guard lock(mutex_);
+    if (members_.contains(endpoint)) return false;
+    const auto left = left_.find(endpoint);
+    return left == left_.end() || left->second <= when;
 }
 
 std::size_t Picker::remembered() const {
@@ -134,11 +177,10 @@ std::size_t Picker::remember(std::vector<Affinity> earlier, TimePoint now) {
     if (!pool_.affinity) return 0;
     std::size_t count = 0;
     for (const auto& [client, endpoint, unused] : earlier) {
-        Seen seen{endpoint, now - unused, {}};
-        if (clients_.size() >= most_clients_ || expired(seen, now)) break;  // so are those behind it
+        const auto last = now - unused;
+        if (clients_.size() >= most_clients_ || expired({endpoint, last, {}}, now)) break;  // so are those behind it
         if (!members_.contains(endpoint) || clients_.contains(client)) continue;
-        seen.place = order_.insert(order_.begin(), client);
-        clients_.emplace(client, seen);
+        insert(order_.begin(), client, endpoint, last);
         ++count;
     }
     return count;

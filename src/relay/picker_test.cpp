@@ -124,7 +124,7 @@ TEST(Picker, WhoWentToAnEndpointThatLeftGoesElsewhere) {
     for (int i = 0; i < 6; ++i) before[i] = picker.pick(client(i), at(milliseconds(0))).value();
     auto fewer = sticky(3, seconds(10));
     fewer.endpoints.pop_back();
-    EXPECT_TRUE(picker.replace(fewer));
+    EXPECT_TRUE(picker.replace(fewer, at(seconds(0))));
     for (const auto& [number, where] : before) {
         const auto now = picker.pick(client(number), at(milliseconds(1))).value();
         EXPECT_NE(now, endpoint(3));
@@ -143,12 +143,60 @@ TEST(Picker, TheSameSetKeepsItsOrderAndPlace) {
     auto same = pool_of(50);
     std::reverse(same.endpoints.begin(), same.endpoints.end());
     same.endpoints.push_back(endpoint(1));
-    EXPECT_FALSE(picker.replace(same));
+    EXPECT_FALSE(picker.replace(same, at(seconds(0))));
     EXPECT_EQ(picker.pick(client(1), at(milliseconds(0))), order[1]);
-    EXPECT_FALSE(picker.replace(pool_of(51))) << "none has left";
+    EXPECT_FALSE(picker.replace(pool_of(51), at(seconds(0)))) << "none has left";
     std::set<SocketAddress> all;
     for (int i = 0; i < 51; ++i) all.insert(picker.pick(client(1), at(milliseconds(0))).value());
     EXPECT_EQ(all.size(), 51U) << "from the beginning";
+}
+
+TEST(Picker, ClearedItHasNothingToPickAndIsAnotherGeneration) {
+    auto pool = sticky(3, seconds(10));
+    pool.proxy_protocol = ProxyProtocol::kV2;
+    Picker picker(pool, kMany);
+    const auto went = picker.pick(client(1), at(milliseconds(0))).value();
+    const auto before = picker.generation();
+    picker.clear(at(seconds(0)));
+    EXPECT_NE(picker.generation(), before);
+    EXPECT_FALSE(picker.contains(went));
+    EXPECT_FALSE(picker.pick(client(1), at(milliseconds(1))));
+    EXPECT_EQ(picker.remembered(), 0U);
+    EXPECT_EQ(picker.proxy_protocol(), ProxyProtocol::kV2) << "a connection just made still begins with its header";
+}
+
+// --- who has left, and when
+
+TEST(Picker, KnowsWhenEachEndpointLeft) {
+    Picker picker(pool_of(3), kMany, seconds(60));
+    EXPECT_TRUE(picker.replace(pool_of(2), at(seconds(0))));
+    EXPECT_TRUE(picker.replace(pool_of(1), at(seconds(30))));
+    EXPECT_TRUE(picker.gone_since(endpoint(3), at(seconds(0))));
+    EXPECT_FALSE(picker.gone_since(endpoint(2), at(seconds(29))));
+    EXPECT_TRUE(picker.gone_since(endpoint(2), at(seconds(30))));
+    EXPECT_FALSE(picker.gone_since(endpoint(1), at(seconds(1000))));
+    picker.clear(at(seconds(40)));
+    EXPECT_FALSE(picker.gone_since(endpoint(1), at(seconds(39))));
+    EXPECT_TRUE(picker.gone_since(endpoint(1), at(seconds(40))));
+    EXPECT_TRUE(picker.gone_since(endpoint(2), at(seconds(30)))) << "it had left before";
+}
+
+TEST(Picker, AnEndpointThatReturnsAndLeavesAgainLeftTheSecondTime) {
+    Picker picker(pool_of(2), kMany, seconds(60));
+    EXPECT_TRUE(picker.replace(pool_of(1), at(seconds(0))));
+    EXPECT_FALSE(picker.replace(pool_of(2), at(seconds(20))));
+    EXPECT_FALSE(picker.gone_since(endpoint(2), at(seconds(1000))));
+    EXPECT_TRUE(picker.replace(pool_of(1), at(seconds(40))));
+    EXPECT_FALSE(picker.gone_since(endpoint(2), at(seconds(39))));
+    EXPECT_TRUE(picker.gone_since(endpoint(2), at(seconds(40))));
+}
+
+TEST(Picker, WhoLeftLongAgoIsGoneAlsoWhenThatIsForgotten) {
+    Picker picker(pool_of(3), kMany, seconds(60));
+    EXPECT_TRUE(picker.replace(pool_of(2), at(seconds(0))));
+    EXPECT_TRUE(picker.replace(pool_of(1), at(seconds(60))));
+    EXPECT_TRUE(picker.gone_since(endpoint(3), at(seconds(0))));
+    EXPECT_FALSE(picker.gone_since(endpoint(2), at(seconds(0))));
 }
 
 // --- what one picker tells another

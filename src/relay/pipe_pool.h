@@ -17,8 +17,10 @@ struct Pipe {
 
 class PipePool {
   public:
-    explicit PipePool(std::size_t capacity) : capacity_(capacity) {}
-    // Absent: no descriptors are left, or this user's pipes may not hold more memory (fs.pipe-user-pages-soft).
+    // Of pipes, at most. Rounded down to what a pipe can have, a power of two of pages.
+    explicit PipePool(std::size_t capacity);
+    // Absent: they would hold too little to be worth it, no descriptors are left, or this user's pipes may not hold
+    // more memory (fs.pipe-user-pages-soft).
     [[nodiscard]] std::optional<Pipe> take();
     // Must be empty.
     void give(Pipe pipe);

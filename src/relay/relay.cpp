@@ -51,8 +51,9 @@ class ThreadedRelay final : public Relay {
     ServiceId add_service(Pool pool, ServiceLimits limits) override {
         const std::lock_guard lock(mutex_);
         const ServiceId id{++last_id_};
-        auto service =
-            std::make_shared<Service>(id, std::move(pool), shared_.options.limits.affinity_clients, shared_.threads);
+        const auto drain = shared_.options.drain.value_or(std::chrono::milliseconds(0));
+        auto service = std::make_shared<Service>(id, std::move(pool), shared_.options.limits.affinity_clients, drain,
+                                                 shared_.threads);
         service->set_limit(connections_of(limits));
         shared_.services.add(std::move(service));
         return id;
@@ -61,7 +62,8 @@ class ThreadedRelay final : public Relay {
     Result<void> set_pool(ServiceId id, Pool pool) override {
         const std::lock_guard lock(mutex_);
         ASSIGN_OR_RETURN(const auto service, find(id));
-        if (service->picker().replace(std::move(pool))) end_abandoned(service);
+        const auto now = Clock::now();
+        if (service->picker().replace(std::move(pool), now)) end_abandoned(service, now);
         return {};
     }
 
@@ -80,8 +82,10 @@ class ThreadedRelay final : public Relay {
         for (const auto& [listener, listening] : listeners_)
             if (listening->service == service) its.push_back(listener);
         for (const auto listener : its) close_one(listener);
-        service->remove();
-        end_abandoned(service);
+        // Also for clients whose endpoint is being dialled just now: they hold the service, and would pick from it.
+        const auto now = Clock::now();
+        service->picker().clear(now);
+        end_abandoned(service, now);
     }
 
     Result<ListenerId> listen(ListenerSpec spec) override {
@@ -95,7 +99,7 @@ class ThreadedRelay final : public Relay {
     Result<ListenerId> adopt(ListenerSpec spec, std::vector<Fd> sockets) override {
         const std::lock_guard lock(mutex_);
         ASSIGN_OR_RETURN(const auto service, find(spec.service));
-        RETURN_IF_ERROR(prepare_adopted(spec, sockets, shared_.options.timeouts));
+        RETURN_IF_ERROR(prepare_adopted(spec, sockets, shared_.options.limits, shared_.options.timeouts));
         return serve(std::move(spec), service, std::move(sockets));
     }
 
@@ -208,8 +212,8 @@ class ThreadedRelay final : public Relay {
         left.wait();
     }
 
-    void end_abandoned(const std::shared_ptr<Service>& service) {
-        on_all([&](Worker& worker) { worker.end_abandoned(service); });
+    void end_abandoned(const std::shared_ptr<Service>& service, TimePoint left) {
+        on_all([&](Worker& worker) { worker.end_abandoned(service, left); });
     }
 
     Result<ListenerId> serve(ListenerSpec spec, std::shared_ptr<Service> service, std::vector<Fd> sockets) {
@@ -276,7 +280,8 @@ class ThreadedRelay final : public Relay {
     }
 
     void close_one(ListenerId id) {
-        on_all([&](Worker& worker) { worker.stop_serving({id}); });
+        const std::unordered_set<ListenerId> one{id};
+        on_all([&](Worker& worker) { worker.stop_serving(one); });
         held_.erase(id);
         listeners_.erase(id);
     }

@@ -27,8 +27,8 @@ struct Lane {
 
 class Service {
   public:
-    Service(ServiceId id, Pool pool, std::uint32_t affinity_clients, unsigned threads)
-        : id_(id), picker_(std::move(pool), affinity_clients), lanes_(threads) {}
+    Service(ServiceId id, Pool pool, std::uint32_t affinity_clients, std::chrono::milliseconds drain, unsigned threads)
+        : id_(id), picker_(std::move(pool), affinity_clients, drain), lanes_(threads) {}
     Service(const Service&) = delete;
     Service& operator=(const Service&) = delete;
     ~Service() {
@@ -66,19 +66,14 @@ class Service {
     void leave() { open_.fetch_sub(1, std::memory_order_relaxed); }
     void set_limit(std::uint32_t connections) { limit_.store(connections, std::memory_order_relaxed); }  // 0: none
 
-    // After this nobody goes by its pool any more.
-    void remove() { removed_.store(true, std::memory_order_release); }
     // Whether what goes to this endpoint has lost its reason.
-    [[nodiscard]] bool abandoned(const SocketAddress& endpoint) const {
-        return removed_.load(std::memory_order_acquire) || !picker_.contains(endpoint);
-    }
+    [[nodiscard]] bool abandoned(const SocketAddress& endpoint) const { return !picker_.contains(endpoint); }
 
   private:
     const ServiceId id_;
     Picker picker_;
     std::atomic<std::uint32_t> open_ = 0;
     std::atomic<std::uint32_t> limit_ = 0;
-    std::atomic<bool> removed_ = false;
     std::vector<std::atomic<Lane*>> lanes_;  // each written by its own thread
 };
 

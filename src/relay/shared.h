@@ -7,9 +7,12 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <unordered_map>
+#include <utility>
 
+#include "relay/client_counts.h"
 #include "relay/metrics.h"
 #include "relay/relay.h"
 #include "relay/service.h"
@@ -65,6 +68,7 @@ struct Shared {
           threads(thread_count),
           connections(options.limits.connections),
           sessions(options.limits.udp_sessions),
+          sessions_per_client(options.limits.udp_sessions_per_client),
           held(options.limits.held_connections) {}
 
     const Options options;
@@ -72,6 +76,7 @@ struct Shared {
     Services services;
     Quota connections;
     Quota sessions;
+    ClientCounts sessions_per_client;
     Quota held;
     std::atomic<std::uint64_t> pauses_limit = 0;
     std::atomic<std::uint64_t> pauses_descriptors = 0;
@@ -94,6 +99,36 @@ struct Shared {
     }
     std::mutex idle_mutex_;  // guards nothing but the moment between a look at the quotas and the wait
     std::condition_variable idle_;
+};
+
+// The place of one UDP session in the limits of all together and of its client.
+class SessionPlace {
+  public:
+    // Absent: one of them is reached.
+    [[nodiscard]] static std::optional<SessionPlace> take(Shared& shared, const net::IpAddress& client) {
+        // Of the limit of all first, as a flood of new addresses meets it.
+        if (shared.sessions.full() || !shared.sessions_per_client.take(client)) return std::nullopt;
+        if (shared.sessions.take()) return SessionPlace(shared, client);
+        shared.sessions_per_client.give_back(client);
+        return std::nullopt;
+    }
+    SessionPlace(SessionPlace&& other) noexcept
+        : shared_(std::exchange(other.shared_, nullptr)), client_(other.client_) {}
+    SessionPlace(const SessionPlace&) = delete;
+    SessionPlace& operator=(const SessionPlace&) = delete;
+    SessionPlace& operator=(SessionPlace&&) = delete;
+    ~SessionPlace() { give_back(); }
+    void give_back() {
+        auto* shared = std::exchange(shared_, nullptr);
+        if (shared == nullptr) return;
+        shared->sessions_per_client.give_back(client_);
+        shared->session_ended();
+    }
+
+  private:
+    SessionPlace(Shared& shared, const net::IpAddress& client) : shared_(&shared), client_(client) {}
+    Shared* shared_;
+    const net::IpAddress client_;
 };
 
 }  // namespace ghostip::relay

@@ -4,6 +4,8 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <cerrno>
+
 namespace ghostip::relay {
 namespace {
 
@@ -11,6 +13,8 @@ namespace {
 constexpr int kOriginalDestination = 80;
 
 }  // namespace
+
+bool exhausted(int error) { return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM; }
 
 bool set_option(int socket, int level, int name, int value) {
     return ::setsockopt(socket, level, name, &value, sizeof value) == 0;

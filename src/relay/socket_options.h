@@ -8,6 +8,9 @@
 
 namespace ghostip::relay {
 
+// Whether there were no means for what failed, rather than that it may not be.
+[[nodiscard]] bool exhausted(int error);
+
 bool set_option(int socket, int level, int name, int value);
 
 // SO_MARK of what it sends.

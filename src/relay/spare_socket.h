@@ -15,11 +15,13 @@ class SpareSocket {
         if (!socket_) socket_ = make(family_);
         return static_cast<bool>(socket_);
     }
+    // Without one, errno says why. A family that this host does not have is not that of the next one.
     [[nodiscard]] Fd take(int family) {
         if (family == family_ && socket_) return std::move(socket_);
         socket_.reset();
-        family_ = family;  // endpoints mostly are of one
-        return make(family);
+        Fd made = make(family);
+        if (made) family_ = family;  // endpoints mostly are of one
+        return made;
     }
 
   private:
@@ -27,7 +29,7 @@ class SpareSocket {
         return Fd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     }
     Fd socket_;
-    int family_ = AF_INET;
+    int family_ = AF_INET;  // one that there was a socket of before
 };
 
 }  // namespace ghostip::relay

@@ -15,7 +15,7 @@
 namespace ghostip::relay {
 namespace {
 
-constexpr std::uint32_t kBothEdges = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+constexpr std::uint32_t kBothEdges = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
 }  // namespace
 
@@ -90,6 +90,7 @@ bool TcpSession::dial_one(const SocketAddress& endpoint) {
     const int family = endpoint.address.is_ipv4() ? AF_INET : AF_INET6;
     endpoint_.socket = worker_.spare.take(family);
     if (!endpoint_.socket) {
+        if (!exhausted(errno)) return false;  // such as an endpoint of a family that this host does not have
         starved_ = true;
         worker_.acceptor.pause(Acceptor::Pause::kDescriptors);
         worker_.dials[attempt_].start(*this, worker_.loop.now());
@@ -98,6 +99,7 @@ bool TcpSession::dial_one(const SocketAddress& endpoint) {
     endpoint_.ready = {};
     endpoint_.ready.fd = endpoint_.socket.get();
     set_option(endpoint_.socket.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+    set_option(endpoint_.socket.get(), SOL_SOCKET, SO_OOBINLINE, 1);
     // Without its mark it might come back to this relay, and round for ever.
     if (const auto mark = worker_.shared.options.mark; mark != 0 && !set_mark(endpoint_.socket.get(), mark))
         return false;
@@ -136,7 +138,8 @@ void TcpSession::on_side(Side& side, std::uint32_t events) {
     if (state_ == State::kDialling && !established_by(events)) return;
     auto& ready = side.ready;
     ready.hung_up = ready.hung_up || (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
-    ready.readable = ready.readable || (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+    ready.urgent = ready.urgent || (events & EPOLLPRI) != 0;
+    ready.readable = ready.readable || (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
     ready.writable = ready.writable || (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0;
     carry();
     // A reset is passed on also where nobody reads from that side just now, after what had come before it.
@@ -224,7 +227,7 @@ void TcpSession::over() {
     service_->leave();
     worker_.shared.connection_ended();
     worker_.acceptor.room_again();
-    worker_.loop.bury(std::unique_ptr<EventSink>(this));
+    worker_.loop.bury(std::unique_ptr<Timed>(this));
 }
 
 }  // namespace ghostip::relay

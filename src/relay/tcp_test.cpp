@@ -2,6 +2,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <latch>
 #include <numeric>
 #include <random>
 
@@ -93,6 +94,58 @@ TEST(Tcp, EachSideMayEndFirst) {
         ::shutdown(second.get(), SHUT_WR);
         EXPECT_TRUE(receive(first, answer.size() + 1) == answer);
     }
+    EXPECT_TRUE(rig.relay->wait_until_idle(kLongest));
+}
+
+// Each byte at a multiple of `distance` is sent as urgent data.
+bool send_with_urgent_bytes(const Fd& socket, std::string_view bytes, std::size_t distance) {
+    while (!bytes.empty()) {
+        if (::send(socket.get(), bytes.data(), 1, MSG_OOB | MSG_NOSIGNAL) != 1) return false;
+        if (!send_all(socket, bytes.substr(1, distance - 1))) return false;
+        bytes.remove_prefix(std::min(bytes.size(), distance));
+    }
+    return true;
+}
+
+// All of it is there before the relay first looks: so each call that reads ends at a mark with more behind it.
+TEST(Tcp, UrgentDataArrivesInItsPlace) {
+    const auto endpoint = bind_free(SOCK_STREAM);
+    for (const bool ends : {false, true}) {
+        SCOPED_TRACE(ends);
+        std::latch said(1);
+        ListenerSpec spec;
+        spec.ask = [&](const Arrival& /*client*/) {
+            said.wait();
+            return Answer();
+        };
+        const auto rig = testing::rig({.endpoints = {endpoint.address}}, {}, spec);
+        const Fd client = connect_to(rig.address);
+        const auto text = pattern(1000, 1);
+        EXPECT_TRUE(send_with_urgent_bytes(client, text, 400));
+        if (ends) ::shutdown(client.get(), SHUT_WR);
+        said.count_down();
+        const Fd server = accept_one(endpoint.socket);
+        EXPECT_TRUE(receive(server, text.size() + (ends ? 1 : 0)) == text);
+    }
+}
+
+TEST(Tcp, UrgentDataInBulkArrivesInItsPlace) {
+    const auto endpoint = bind_free(SOCK_STREAM);
+    const auto rig = testing::rig({.endpoints = {endpoint.address}});
+    for (const bool by_client : {true, false})
+        for (const std::size_t distance : {200'003U, 1'500'001U, 7'999'999U}) {
+            SCOPED_TRACE(distance);
+            const auto pair = connect_through(rig, endpoint);
+            const auto& from = by_client ? pair.client : pair.server;
+            const auto& to = by_client ? pair.server : pair.client;
+            const auto bytes = pattern(8'000'000, 6);
+            std::thread sender([&] {
+                EXPECT_TRUE(send_with_urgent_bytes(from, bytes, distance));
+                ::shutdown(from.get(), SHUT_WR);
+            });
+            EXPECT_TRUE(receive(to, bytes.size() + 1) == bytes);
+            sender.join();
+        }
     EXPECT_TRUE(rig.relay->wait_until_idle(kLongest));
 }
 

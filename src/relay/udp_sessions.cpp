@@ -17,6 +17,16 @@ constexpr std::size_t kMostDials = 4;
 
 bool refused_by_endpoint(int error) { return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH; }
 
+// False too where there is no memory for it.
+template <typename Step>
+bool succeeds(Step step) {
+    try {
+        return step();
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+}
+
 }  // namespace
 
 std::size_t UdpKeyHash::operator()(const UdpKey& key) const noexcept {
@@ -78,23 +88,25 @@ bool UdpSessions::put_in(UdpClient client) {
     if (port == ports->second.end()) return false;
     const auto& flow = client.flow;
     const UdpKey key{port->get(), flow.client, flow.local};
-    auto [verdict, service] = ask(**port, key);
-    if (verdict != Answer::Verdict::kServe || service->abandoned(flow.endpoint) || sessions_.contains(key))
-        return false;
-    if (const auto mark = worker_.shared.options.mark; mark != 0 && !set_mark(client.socket.get(), mark)) return false;
-    if (!enter(flow.client)) return false;
-    KernelAddress from(flow.client);
-    from.set_scope(flow.client_scope);
+    UdpSession* session = nullptr;
     try {
-        auto& session = enlist(key, std::move(service), from, {flow.local.address, flow.local_scope});
-        session.endpoint_ = flow.endpoint;
-        session.socket_ = std::move(client.socket);
-        idle_.start(session, worker_.loop.now());
-        if (reply_by_own_socket(session) && worker_.loop.watch(session.socket_.get(), EPOLLIN, session)) return true;
-        end(session);
-    } catch (const std::bad_alloc&) {
-        leave(flow.client);
+        auto [verdict, service] = ask(**port, key);
+        if (verdict != Answer::Verdict::kServe || service->abandoned(flow.endpoint) || sessions_.contains(key))
+            return false;
+        const auto mark = worker_.shared.options.mark;
+        if (mark != 0 && !set_mark(client.socket.get(), mark)) return false;
+        auto place = SessionPlace::take(worker_.shared, flow.client.address);
+        if (!place) return false;
+        KernelAddress from(flow.client);
+        from.set_scope(flow.client_scope);
+        session = &enlist(key, std::move(service), std::move(*place), from, {flow.local.address, flow.local_scope});
+        session->endpoint_ = flow.endpoint;
+        session->socket_ = std::move(client.socket);
+        idle_.start(*session, worker_.loop.now());
+        if (reply_by_own_socket(*session) && worker_.loop.watch(session->socket_.get(), EPOLLIN, *session)) return true;
+    } catch (const std::bad_alloc&) {  // the client begins anew
     }
+    if (session != nullptr) end(*session);
     return false;
 }
 
@@ -108,7 +120,7 @@ void UdpSessions::end(UdpSession& session) {
     session.ListHook<InService>::unlink();
     session.unlink_deadline();
     session.socket_.reset();
-    leave(session.key_.client);
+    session.place_.give_back();
     const UdpKey key = session.key_;
     auto node = sessions_.extract(key);
     worker_.loop.bury(std::move(node.mapped()));
@@ -155,32 +167,37 @@ UdpSessions::Asked UdpSessions::ask(const UdpPort& port, const UdpKey& key) cons
 
 UdpSession* UdpSessions::session_for(UdpPort& port, std::size_t index, const UdpKey& key) {
     if (const auto found = sessions_.find(key); found != sessions_.end()) return found->second.get();
-    auto [verdict, service] = ask(port, key);
-    auto& counters = service->lane(worker_.number).counters;
-    if (verdict != Answer::Verdict::kServe) {
-        counters.lose(DatagramLoss::kPolicy);
-        return nullptr;
-    }
-    if (!enter(key.client)) {
-        counters.lose(DatagramLoss::kSessionLimit);
-        return nullptr;
-    }
+    std::shared_ptr<Service> service;
     try {
-        return make(index, key, std::move(service));
+        auto asked = ask(port, key);
+        service = std::move(asked.service);
+        auto& counters = service->lane(worker_.number).counters;
+        if (asked.verdict != Answer::Verdict::kServe) {
+            counters.lose(DatagramLoss::kPolicy);
+            return nullptr;
+        }
+        auto place = SessionPlace::take(worker_.shared, key.client.address);
+        if (!place) {
+            counters.lose(DatagramLoss::kSessionLimit);
+            return nullptr;
+        }
+        return make(index, key, service, std::move(*place));
     } catch (const std::bad_alloc&) {
-        leave(key.client);
-        counters.lose(DatagramLoss::kNoResources);
+        // Where there is no memory for a lane, there is none to count in either.
+        if (service && service->has_lane(worker_.number))
+            service->lane(worker_.number).counters.lose(DatagramLoss::kNoResources);
         return nullptr;
     }
 }
 
-UdpSession& UdpSessions::enlist(const UdpKey& key, std::shared_ptr<Service> service, const KernelAddress& client,
-                                const ReplyFrom& reply_from) {
+UdpSession& UdpSessions::enlist(const UdpKey& key, std::shared_ptr<Service> service, SessionPlace place,
+                                const KernelAddress& client, const ReplyFrom& reply_from) {
     auto& lane = service->lane(worker_.number);
     std::shared_ptr<UdpPort> its_port;
     for (const auto& each : ports_[key.port->listening->id])
         if (each.get() == key.port) its_port = each;
-    auto owned = std::make_unique<UdpSession>(*this, key, std::move(its_port), std::move(service), lane);
+    auto owned =
+        std::make_unique<UdpSession>(*this, key, std::move(its_port), std::move(service), lane, std::move(place));
     auto& session = *owned;
     session.client_ = client;
     session.reply_from_ = reply_from;
@@ -191,33 +208,19 @@ UdpSession& UdpSessions::enlist(const UdpKey& key, std::shared_ptr<Service> serv
     return session;
 }
 
-UdpSession* UdpSessions::make(std::size_t index, const UdpKey& key, std::shared_ptr<Service> service) {
-    auto& session = enlist(key, std::move(service), batch_.from(index),
+// Once it is listed, want of memory ends it like any other want.
+UdpSession* UdpSessions::make(std::size_t index, const UdpKey& key, std::shared_ptr<Service> service,
+                              SessionPlace place) {
+    auto& session = enlist(key, std::move(service), std::move(place), batch_.from(index),
                            batch_.addressed_to(index).value_or(ReplyFrom{key.local.address, 0}));
     auto why = DatagramLoss::kNoResources;
-    if (reply_by_own_socket(session) && dial(session, why)) {
+    if (succeeds([&] { return reply_by_own_socket(session); }) && dial(session, why)) {
         idle_.start(session, worker_.loop.now());
         return &session;
     }
     session.lane_.counters.lose(why);
     end(session);
     return nullptr;
-}
-
-bool UdpSessions::enter(const SocketAddress& client) {
-    auto& of_client = per_client_[client.address];
-    if (of_client < worker_.shared.options.limits.udp_sessions_per_client && worker_.shared.sessions.take()) {
-        ++of_client;
-        return true;
-    }
-    if (of_client == 0) per_client_.erase(client.address);
-    return false;
-}
-
-void UdpSessions::leave(const SocketAddress& client) {
-    const auto of_client = per_client_.find(client.address);
-    if (--of_client->second == 0) per_client_.erase(of_client);
-    worker_.shared.session_ended();
 }
 
 // Where clients asked for an address that is not the port's, answers need a socket that has it. It never receives:
@@ -244,6 +247,15 @@ bool UdpSessions::reply_by_own_socket(UdpSession& session) {
 
 // The next endpoint; UDP only tells by the answer to a datagram that nobody listens there.
 bool UdpSessions::dial(UdpSession& session, DatagramLoss& why) {
+    try {
+        return dial_in_turn(session, why);
+    } catch (const std::bad_alloc&) {
+        why = DatagramLoss::kNoResources;
+        return false;
+    }
+}
+
+bool UdpSessions::dial_in_turn(UdpSession& session, DatagramLoss& why) {
     while (session.tried_.size() < kMostDials) {
         const auto endpoint =
             session.service_->picker().pick(session.key_.client.address, worker_.loop.now(), session.tried_);
@@ -267,8 +279,12 @@ bool UdpSessions::dial(UdpSession& session, DatagramLoss& why) {
 
 bool UdpSessions::dial_next(UdpSession& session, DatagramLoss& why) {
     session.lane_.counters.dial_failures.add();
-    session.tried_.push_back(session.endpoint_);
-    return dial(session, why);
+    why = DatagramLoss::kNoResources;
+    const auto note = [&] {
+        session.tried_.push_back(session.endpoint_);
+        return true;
+    };
+    return succeeds(note) && dial(session, why);
 }
 
 void UdpSessions::forward(UdpSession& session, std::size_t first, std::size_t count) {

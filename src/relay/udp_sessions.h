@@ -18,6 +18,7 @@
 #include "relay/listen_sockets.h"
 #include "relay/loop.h"
 #include "relay/service.h"
+#include "relay/shared.h"
 
 namespace ghostip::relay {
 
@@ -57,8 +58,13 @@ struct UdpKeyHash {
 class UdpSession final : public ListHook<InService>, public Timed, public EventSink {
   public:
     UdpSession(UdpSessions& sessions, UdpKey key, std::shared_ptr<UdpPort> port, std::shared_ptr<Service> service,
-               Lane& lane)
-        : sessions_(sessions), key_(key), port_(std::move(port)), service_(std::move(service)), lane_(lane) {}
+               Lane& lane, SessionPlace place)
+        : sessions_(sessions),
+          key_(key),
+          port_(std::move(port)),
+          service_(std::move(service)),
+          lane_(lane),
+          place_(std::move(place)) {}
     void on_events(std::uint32_t events) override;
     void on_deadline() override;
     [[nodiscard]] const SocketAddress& endpoint() const { return endpoint_; }
@@ -71,6 +77,7 @@ class UdpSession final : public ListHook<InService>, public Timed, public EventS
     const std::shared_ptr<UdpPort> port_;  // also when its listener is closed: answers go out by it
     const std::shared_ptr<Service> service_;
     Lane& lane_;
+    SessionPlace place_;
     KernelAddress client_;
     ReplyFrom reply_from_;
     std::shared_ptr<const Fd> reply_socket_;  // null: the port's
@@ -107,14 +114,14 @@ class UdpSessions {
     [[nodiscard]] Asked ask(const UdpPort& port, const UdpKey& key) const;
     // Null: there will be none. Then it was counted why.
     [[nodiscard]] UdpSession* session_for(UdpPort& port, std::size_t index, const UdpKey& key);
-    [[nodiscard]] UdpSession* make(std::size_t index, const UdpKey& key, std::shared_ptr<Service> service);
+    [[nodiscard]] UdpSession* make(std::size_t index, const UdpKey& key, std::shared_ptr<Service> service,
+                                   SessionPlace place);
     // Without its way to an endpoint yet.
-    [[nodiscard]] UdpSession& enlist(const UdpKey& key, std::shared_ptr<Service> service, const KernelAddress& client,
-                                     const ReplyFrom& reply_from);
-    [[nodiscard]] bool enter(const SocketAddress& client);
-    void leave(const SocketAddress& client);
+    [[nodiscard]] UdpSession& enlist(const UdpKey& key, std::shared_ptr<Service> service, SessionPlace place,
+                                     const KernelAddress& client, const ReplyFrom& reply_from);
     [[nodiscard]] bool reply_by_own_socket(UdpSession& session);
     [[nodiscard]] bool dial(UdpSession& session, DatagramLoss& why);
+    [[nodiscard]] bool dial_in_turn(UdpSession& session, DatagramLoss& why);
     [[nodiscard]] bool dial_next(UdpSession& session, DatagramLoss& why);
     void forward(UdpSession& session, std::size_t first, std::size_t count);
 
@@ -123,7 +130,6 @@ class UdpSessions {
     Line idle_;
     std::unordered_map<ListenerId, std::vector<std::shared_ptr<UdpPort>>> ports_;
     std::unordered_map<UdpKey, std::unique_ptr<UdpSession>, UdpKeyHash> sessions_;
-    std::unordered_map<net::IpAddress, std::uint32_t> per_client_;
     // Of transparent listeners, by what clients have asked.
     std::unordered_map<SocketAddress, std::weak_ptr<const Fd>> reply_sockets_;
 };

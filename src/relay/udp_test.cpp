@@ -170,6 +170,37 @@ TEST(Udp, SessionsAreLimited) {
     }
 }
 
+// The kernel spreads the ports of one address over the threads.
+TEST(Udp, TheLimitOfAnAddressIsOneForAllThreads) {
+    constexpr std::uint32_t kMost = 6;
+    constexpr std::size_t kClients = 64;
+    const NamedUdpServer server('s');
+    Options options;
+    options.threads = 4;
+    options.limits.udp_sessions_per_client = kMost;
+    const auto rig = udp_rig({.endpoints = {server.address()}}, options);
+    for (int round = 0; round < 2; ++round) {
+        std::vector<Fd> clients;
+        for (std::size_t i = 0; i < kClients; ++i) {
+            clients.push_back(connect_to(rig.address, SOCK_DGRAM));
+            ASSERT_TRUE(send_all(clients.back(), "x"));
+        }
+        const auto lost_so_far = (kClients - kMost) * static_cast<std::size_t>(round + 1);
+        EXPECT_TRUE(eventually([&] { return lost(rig.metrics(), DatagramLoss::kSessionLimit) >= lost_so_far; }));
+        EXPECT_EQ(rig.relay->metrics().sessions_open, kMost);
+        const Fd elsewhere(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+        const KernelAddress own({*net::IpAddress::parse("127.0.0.2"), 0});
+        const KernelAddress to(rig.address);
+        ASSERT_EQ(::bind(elsewhere.get(), own.get(), own.size), 0);
+        ASSERT_EQ(::connect(elsewhere.get(), to.get(), to.size), 0);
+        EXPECT_EQ(answer_to(elsewhere, ""), "s") << "another address has room of its own";
+        // All sessions end, and the room is there again.
+        ASSERT_TRUE(rig.relay->set_pool(rig.service, {}));
+        EXPECT_EQ(rig.relay->metrics().sessions_open, 0U);
+        ASSERT_TRUE(rig.relay->set_pool(rig.service, {.endpoints = {server.address()}}));
+    }
+}
+
 // Of several addresses, a wildcard listener answers from the one that was asked.
 TEST(Udp, AnswersComeFromTheAddressThatWasAsked) {
     const NamedUdpServer server('s');

@@ -43,7 +43,7 @@ void Worker::stop_serving(const std::unordered_set<ListenerId>& listeners) {
     }
 }
 
-void Worker::end_abandoned(const std::shared_ptr<Service>& service) {
+void Worker::end_abandoned(const std::shared_ptr<Service>& service, TimePoint left) {
     if (!service->has_lane(number)) return;
     auto& lane = service->lane(number);
     lane.sessions.for_each([&](UdpSession& session) {
@@ -51,14 +51,15 @@ void Worker::end_abandoned(const std::shared_ptr<Service>& service) {
     });
     const auto& drain = shared.options.drain;
     if (!drain) return;
-    if (drain->count() <= 0) return cut_abandoned(lane, *service);
-    // An endpoint that has come back by then keeps its connections.
-    loop.at(loop.now() + *drain, [&lane, service] { cut_abandoned(lane, *service); });
+    if (drain->count() <= 0) return cut_gone_since(left, lane, *service);
+    loop.at(left + *drain, [&lane, service, left] { cut_gone_since(left, lane, *service); });
 }
 
-void Worker::cut_abandoned(Lane& lane, const Service& service) {
+// Not those of an endpoint that has come back by then, or left later: also if it had left then already, and came back
+// in between.
+void Worker::cut_gone_since(TimePoint left, Lane& lane, Service& service) {
     lane.connections.for_each([&](TcpSession& session) {
-        if (!session.established() || !service.abandoned(session.endpoint())) return;
+        if (!session.established() || !service.picker().gone_since(session.endpoint(), left)) return;
         lane.counters.connections_drained.add();
         session.cut();
     });

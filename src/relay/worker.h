@@ -26,8 +26,8 @@ class Worker {
     void stop();  // cuts all that it carries
 
     void stop_serving(const std::unordered_set<ListenerId>& listeners);
-    // Cuts what goes to endpoints that have left, TCP connections only after the drain time.
-    void end_abandoned(const std::shared_ptr<Service>& service);
+    // Some endpoints left at that time. Cuts what goes to them, TCP connections only after the drain time.
+    void end_abandoned(const std::shared_ptr<Service>& service, TimePoint left);
 
     Shared& shared;
     const unsigned number;
@@ -41,7 +41,7 @@ class Worker {
     UdpSessions udp;
 
   private:
-    static void cut_abandoned(Lane& lane, const Service& service);
+    static void cut_gone_since(TimePoint left, Lane& lane, Service& service);
 };
 
 }  // namespace ghostip::relay
