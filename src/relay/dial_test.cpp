@@ -46,6 +46,26 @@ TEST(Dial, AClientSticks) {
     for (int i = 0; i < 20; ++i) EXPECT_EQ(rig.ask_name(), first);
 }
 
+// A service whose endpoint is a place where this relay listens: each dial would be another client.
+TEST(Dial, ARelayDoesNotDialItself) {
+    constexpr std::uint64_t kAttempts = 4;  // of one client
+    for (const auto& at : {loopback(), SocketAddress{net::IpAddress(net::Family::kIpv4), 0}}) {
+        const NamedServer server('s');
+        ListenerSpec spec;
+        spec.address = at;
+        const auto rig = testing::rig({.endpoints = {server.address()}}, {}, spec);
+        const auto own = loopback(net::Family::kIpv4, rig.address.port);
+        ASSERT_TRUE(rig.relay->set_pool(rig.service, {.endpoints = {own}}));
+        const Fd client = connect_to(own);
+        EXPECT_EQ(ending(client), Ending::kReset) << at.text();
+        EXPECT_TRUE(rig.relay->wait_until_idle(kLongest));
+        EXPECT_EQ(rig.metrics().dial_failures, kAttempts) << "the circle has gone round";
+        ASSERT_TRUE(rig.relay->set_pool(rig.service, {.endpoints = {own, server.address()}}));
+        const Fd other = connect_to(own);
+        EXPECT_EQ(receive(other, 1), "s") << at.text();
+    }
+}
+
 TEST(Dial, TheNextEndpointAnswersForOneThatRefuses) {
     const NamedServer server('s');
     const auto dead = dead_port();

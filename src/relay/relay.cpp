@@ -223,6 +223,7 @@ class ThreadedRelay final : public Relay {
         listening->service = std::move(service);
         for (auto& socket : sockets) listening->sockets.push_back(std::make_shared<const Fd>(std::move(socket)));
         listeners_.emplace(listening->id, listening);
+        shared_.own_places.add(listening->spec.protocol, listening->spec.address);
         if (listening->spec.begin == Begin::kHeld) {
             held_.insert(listening->id);
             return listening->id;
@@ -283,7 +284,10 @@ class ThreadedRelay final : public Relay {
         const std::unordered_set<ListenerId> one{id};
         on_all([&](Worker& worker) { worker.stop_serving(one); });
         held_.erase(id);
-        listeners_.erase(id);
+        const auto node = listeners_.extract(id);
+        if (node.empty()) return;
+        const auto& spec = node.mapped()->spec;
+        shared_.own_places.remove(spec.protocol, spec.address);
     }
 
     mutable Shared shared_;

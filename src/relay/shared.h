@@ -14,6 +14,7 @@
 
 #include "relay/client_counts.h"
 #include "relay/metrics.h"
+#include "relay/own_places.h"
 #include "relay/relay.h"
 #include "relay/service.h"
 
@@ -74,6 +75,7 @@ struct Shared {
     const Options options;
     const unsigned threads;
     Services services;
+    OwnPlaces own_places;
     Quota connections;
     Quota sessions;
     ClientCounts sessions_per_client;

@@ -87,6 +87,7 @@ void TcpSession::dial() {
 // False: failed at once. A socket that cannot be had is waited for as if the endpoint did not answer.
 bool TcpSession::dial_one(const SocketAddress& endpoint) {
     starved_ = false;
+    if (worker_.shared.own_places.has(net::Protocol::kTcp, endpoint)) return false;
     const int family = endpoint.address.is_ipv4() ? AF_INET : AF_INET6;
     endpoint_.socket = worker_.spare.take(family);
     if (!endpoint_.socket) {

@@ -269,7 +269,9 @@ bool UdpSessions::dial_in_turn(UdpSession& session, DatagramLoss& why) {
         if (const auto mark = worker_.shared.options.mark; mark != 0 && !set_mark(session.socket_.get(), mark))
             return false;
         const KernelAddress to(*endpoint);
-        if (::connect(session.socket_.get(), to.get(), to.size) == 0) return true;
+        if (!worker_.shared.own_places.has(net::Protocol::kUdp, *endpoint) &&
+            ::connect(session.socket_.get(), to.get(), to.size) == 0)
+            return true;
         session.lane_.counters.dial_failures.add();
         session.tried_.push_back(*endpoint);
     }

@@ -135,6 +135,16 @@ TEST(Udp, TheNextEndpointAnswersForAClosedPort) {
     EXPECT_LE(rig.metrics().dial_failures, 1U) << "affinity remembers the one that answered";
 }
 
+TEST(Udp, ARelayDoesNotAskItself) {
+    const auto rig = udp_rig({});
+    ASSERT_TRUE(rig.relay->set_pool(rig.service, {.endpoints = {rig.address}}));
+    const Fd client = connect_to(rig.address, SOCK_DGRAM);
+    ASSERT_TRUE(send_all(client, "x"));
+    EXPECT_TRUE(eventually([&] { return rig.metrics().dial_failures == 4; }));
+    EXPECT_TRUE(rig.relay->wait_until_idle(kLongest));
+    EXPECT_EQ(rig.metrics().dial_failures, 4U) << "the circle has gone round";
+}
+
 TEST(Udp, NobodyToAsk) {
     const auto rig = udp_rig({});
     const Fd client = connect_to(rig.address, SOCK_DGRAM);
