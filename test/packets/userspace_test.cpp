@@ -318,6 +318,33 @@ endpoints:
     EXPECT_EQ(counted("ghostip_relay_service_connections_total"), 1);
 }
 
+// The same where no rule stands in between: the node port itself is the endpoint.
+TEST_P(Userspace, ANodePortThatIsItsOwnEndpointMakesNoCircle) {
+    live_->write("circle.yaml", R"(apiVersion: v1
+kind: Service
+metadata: {name: circle, namespace: test}
+spec:
+  type: NodePort
+  clusterIP: 172.30.0.44
+  ports:
+  - {name: p, port: 80, nodePort: 30084}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: circle-1, namespace: test, labels: {kubernetes.io/service-name: circle}}
+addressType: IPv4
+ports:
+- {name: p, port: 30084}
+endpoints:
+- {addresses: ["192.168.0.2"], nodeName: other-node}
+)");
+    start({"--relay-redirect=false"});
+    const auto seen = dial(Place::kOutside, "203.0.113.2", kOwnAddress, 30084);
+    EXPECT_EQ(seen.seen, Seen::kReset) << seen.text();
+    EXPECT_TRUE(soon([&] { return counted("ghostip_relay_service_refused_total") == 1; }));
+    EXPECT_EQ(counted("ghostip_relay_service_connections_total"), 0);
+}
+
 // The endpoint reads who its client is.
 class Named : public Userspace {
   protected:
