@@ -37,6 +37,7 @@ TEST(ClientCounts, ThreadsShareTheLimit) {
     std::atomic<int> taken = 0;
     std::atomic<int> too_many = 0;
     std::vector<std::thread> threads;
+    threads.reserve(4);
     for (int i = 0; i < 4; ++i)
         threads.emplace_back([&] {
             for (int k = 0; k < 20'000; ++k) {

@@ -7,9 +7,8 @@
 #include <new>
 #include <string_view>
 
+namespace ghostip::relay::testing {
 namespace {
-
-using namespace ghostip::relay::testing;
 
 bool on_relay_thread() {
     std::array<char, 16> name{};
@@ -26,9 +25,13 @@ bool must_fail() {
     return true;
 }
 
+}  // namespace
+
 void* allocate(std::size_t size) noexcept { return must_fail() ? nullptr : std::malloc(size == 0 ? 1 : size); }
 
-}  // namespace
+}  // namespace ghostip::relay::testing
+
+using ghostip::relay::testing::allocate;
 
 void* operator new(std::size_t size) {
     if (void* memory = allocate(size)) return memory;
