@@ -81,12 +81,23 @@ Result<relay::ListenerId> Carrier::adopt(relay::ListenerSpec spec, std::vector<F
     return listener;
 }
 
+// A predecessor may be at the same port still, by an address that includes this one or is included: node ports on all
+// addresses that are now to be on some.
+relay::PortUse Carrier::port_use() const {
+    const std::lock_guard lock(mutex_);
+    const bool alone = predecessor_ == Predecessor::kGone && inheritance_.empty();
+    return alone ? relay::PortUse::kOwn : relay::PortUse::kShared;
+}
+
 Result<relay::ListenerId> Carrier::listen(std::string name, relay::ListenerSpec spec) {
     const auto protocol = spec.protocol;
     if (spec.service == relay::ServiceId{}) spec.service = nobody_;
     Result<relay::ListenerId> listener = fail("nothing inherited");
     if (auto sockets = inherited(name); !sockets.empty()) listener = adopt(spec, std::move(sockets));
-    if (!listener) listener = relay_->listen(std::move(spec));
+    if (!listener) {
+        spec.port = port_use();
+        listener = relay_->listen(std::move(spec));
+    }
     if (!listener) return listener.error();
     if (keeper_)
         if (const auto sockets = relay_->duplicate(*listener)) keeper_->keep(name, *sockets);

@@ -112,6 +112,7 @@ class Carrier {
           predecessor_(predecessor),
           inheritance_(std::move(inheritance)) {}
     [[nodiscard]] std::vector<Fd> inherited(const std::string& name);
+    [[nodiscard]] relay::PortUse port_use() const;
     [[nodiscard]] Result<relay::ListenerId> adopt(relay::ListenerSpec spec, std::vector<Fd> sockets);
 
     struct Named {

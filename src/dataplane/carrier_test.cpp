@@ -124,6 +124,20 @@ TEST_F(Successors, ThatDoNotServeAfterAllLeaveTheClientsWhereTheyWere) {
     EXPECT_EQ(heard_from(endpoint_), port_);
 }
 
+// Node ports on all addresses, and then on one.
+TEST_F(Successors, ListenBesideThePredecessorWhileItServes) {
+    const relay::ListenerSpec all{.address = {ip("0.0.0.0"), 0}, .sockets = 1};
+    const auto port = old_->relay().address(old_->listen("all", all).value()).value().port;
+    const auto next = successor();
+    const relay::ListenerSpec one{.address = {ip("127.0.0.1"), port}, .sockets = 1};
+    const auto beside = next->listen("one", one);
+    ASSERT_TRUE(beside) << beside.error().message;
+    next->close(*beside);
+    next->forget_inheritance();
+    ASSERT_TRUE(next->resume({}));
+    EXPECT_FALSE(next->listen("one", one)) << "the old one is nobody's predecessor any more";
+}
+
 TEST_F(Successors, ServeAtOnceWhereNobodyElseDoes) {
     Carrier::Inheritance inheritance;
     for (auto& one : old_->duplicates()) inheritance.emplace(one.name, std::move(one.sockets));
