@@ -101,7 +101,7 @@ class Comparer {
         const auto connections = std::exchange(destination.connections, {});
         const bool planned = std::any_of(wanted.destinations.begin(), wanted.destinations.end(),
                                          [&](const auto& one) { return one.key == destination.key; });
-        if (planned || destination.weight != 0 || !drains(held.service.key.protocol)) {
+        if (planned || destination.weight != 0 || !drains(wanted.service)) {
             held.destinations.push_back(destination);
             return;
         }

@@ -366,6 +366,46 @@ TEST(IpvsDataplane, SetsAreKubeProxysUntilTheyAreFull) {
 
 // One address that the kernel does not take is no reason to stop for all.
 TEST(IpvsDataplane, AnAddressThatTheDeviceDoesNotTakeIsSetAside) {
+    EXPECT_THAT(
+        scene.machine.servers(),
+        ElementsAre("-A -t 172.30.0.1:80 -s mh -b mh-fallback,mh-port\n-a -t 172.30.0.1:80 -r 10.0.0.1:8080 -m -w 1\n"
+                    "-a -t 172.30.0.1:80 -r 10.0.0.2:8080 -m -w 5\n"));
+}
+
+// What hashes to one that leaves goes to another one: sh and mh are told to fall back, dh cannot be.
+TEST(IpvsDataplane, HashingSchedulersDoNotKeepThePlaceOfOneThatLeaves) {
+    for (const std::string scheduler : {"sh", "mh", "dh"}) {
+        SCOPED_TRACE(scheduler);
+        Scene scene;
+        auto object = web();
+        object.scheduler = scheduler;
+        object.endpoint_weights = {{ip("10.0.0.3"), 0}};
+        ASSERT_TRUE(scene.change({put(object), put(web_slice({{"10.0.0.1"}, {"10.0.0.2"}, {"10.0.0.3"}}))}));
+        const auto there = scene.machine.ipvs.services().value();
+        ASSERT_THAT(there, SizeIs(1));
+        EXPECT_EQ((there.front().flags & kernel::ipvs::kScheduler1) != 0, scheduler != "dh");
+        const bool stays = scheduler != "dh";
+        const auto server = [&] { return scene.machine.servers().front(); };
+        EXPECT_EQ(server().find("10.0.0.3:8080 -m -w 0") != std::string::npos, stays);
+
+        ASSERT_TRUE(scene.machine.ipvs.set_connections(key("172.30.0.1"), {ip("10.0.0.2"), 8080}, {1, 0, 0}));
+        ASSERT_TRUE(scene.change({put(web_slice({{"10.0.0.1"}, {"10.0.0.3"}}))}));
+        EXPECT_EQ(server().find("10.0.0.2:8080 -m -w 0") != std::string::npos, stays);
+        EXPECT_EQ(server().find("10.0.0.2") != std::string::npos, stays);
+        EXPECT_EQ(scene.process.dataplane.draining(), stays ? 1U : 0U);
+    }
+}
+
+// One began to leave under a scheduler that passes it over.
+TEST(IpvsDataplane, ASchedulerThatKeepsPlacesEndsTheWaiting) {
+    Scene scene;
+    ASSERT_TRUE(scene.change({put(web()), put(web_slice({{"10.0.0.1"}, {"10.0.0.2"}}))}));
+    ASSERT_TRUE(scene.machine.ipvs.set_connections(key("172.30.0.1"), {ip("10.0.0.2"), 8080}, {1, 0, 0}));
+    ASSERT_TRUE(scene.change({put(web_slice({{"10.0.0.1"}}))}));
+    ASSERT_EQ(scene.process.dataplane.draining(), 1U);
+    auto object = web();
+    object.scheduler = "dh";
+    ASSERT_TRUE(scene.change({put(object)}));
     Scene scene;
     scene.machine.links.refuse_address(ip("1.2.3.4"));
     auto object = balanced();
@@ -412,6 +452,34 @@ TEST(IpvsDataplane, ANodePortGivesWayAndComesBack) {
     Scene scene;
     auto other = plan::testing::service("other", "172.30.0.2", {service_port("p", 30080)});
     other.external_ips = ips({"192.168.1.2"});
+// kube-proxy gives mh only the flag for ports.
+TEST(IpvsDataplane, AVirtualServerOfKubeProxysWithMaglevGetsItsOtherFlagOnce) {
+    Machine machine;
+    const auto set = definition(Set::kClusterIp, net::Family::kIpv4);
+    ASSERT_TRUE(machine.sets.create(set));
+    const auto own = element("172.30.0.1");
+    ASSERT_TRUE(machine.sets.add(set.name, set.type, {&own, 1}));
+    kernel::ipvs::Service old;
+    old.key = key("172.30.0.1");
+    old.scheduler = "mh";
+    old.flags = kernel::ipvs::kScheduler2;
+    kernel::ipvs::Destination behind;
+    behind.key = {ip("10.0.0.1"), 8080};
+    machine.ipvs.add_foreign({old, {behind}});
+    IpvsPlanner planner;
+    IpvsOptions options;
+    options.scheduler = "mh";
+    OnMachine process(machine, options);
+    static_cast<void>(planner.apply({put(web()), put(web_slice({{"10.0.0.1"}}))}));
+    ASSERT_TRUE(process.reconcile(planner.plan()));
+    ASSERT_THAT(machine.ipvs.log(), SizeIs(1));
+    EXPECT_EQ(text(machine.ipvs.log().front()), "change service TCP 172.30.0.1:80 (mh)");
+    EXPECT_EQ(machine.ipvs.log().front().service.flags, kernel::ipvs::kScheduler1 | kernel::ipvs::kScheduler2);
+    OnMachine successor(machine, options);
+    ASSERT_TRUE(successor.reconcile(planner.plan()));
+    EXPECT_THAT(machine.ipvs.log(), SizeIs(1));
+}
+
     const auto other_slice = slice("other", "other", {slice_port("p", 9090)}, {{"10.0.0.9"}});
     ASSERT_TRUE(scene.change({put(balanced()), put(web_slice({{"10.0.0.1"}}))}));
     const auto before = scene.machine.all();

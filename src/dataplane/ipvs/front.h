@@ -72,11 +72,18 @@ struct Context {
 [[nodiscard]] SetEntry hairpin_entry(const plan::Hairpin& hairpin);
 [[nodiscard]] SetEntry health_check_entry(std::uint16_t node_port);
 [[nodiscard]] SetEntry address_entry(Set set, const net::IpAddress& address);
-// Without its flag mh sends all of a client to one endpoint; kube-proxy sets it too.
+// sh and mh keep the place of a destination of weight 0 in their tables, and refuse what hashes to it unless they may
+// fall back to another one. Without its second flag mh sends all of a client to one endpoint; kube-proxy sets only that
+// one (kubernetes/kubernetes#139497).
 [[nodiscard]] inline std::uint32_t scheduler_flags(const std::string& scheduler) {
-    return scheduler == "mh" ? kernel::ipvs::kScheduler2 : 0;
+    if (scheduler == "sh") return kernel::ipvs::kScheduler1;
+    return scheduler == "mh" ? kernel::ipvs::kScheduler1 | kernel::ipvs::kScheduler2 : 0;
 }
+// dh does so too (ip_vs_dh_schedule()), and has no flag: what is to get nothing new must not be there at all.
+[[nodiscard]] inline bool passes_over_weight_0(const std::string& scheduler) { return scheduler != "dh"; }
 // UDP and SCTP have no connections that somebody would wait for (kube-proxy takes SCTP for one of these too).
-[[nodiscard]] inline bool drains(net::Protocol protocol) { return protocol == net::Protocol::kTcp; }
+[[nodiscard]] inline bool drains(const kernel::ipvs::Service& service) {
+    return service.key.protocol == net::Protocol::kTcp && passes_over_weight_0(service.scheduler);
+}
 
 }  // namespace ghostip::dataplane::ipvs

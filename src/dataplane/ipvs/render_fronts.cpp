@@ -21,24 +21,30 @@ bool answers_locally(const Destination& destination) {
 }
 
 // One virtual server has one pool: that of the clients elsewhere. Others are led to the cluster IP.
-std::vector<kernel::ipvs::Destination> behind(const plan::ServicePortPlan& plan, const Destination& destination) {
+std::vector<kernel::ipvs::Destination> behind(const plan::ServicePortPlan& plan, const Destination& destination,
+                                              const std::string& scheduler) {
     std::vector<kernel::ipvs::Destination> made;
     for (const auto& endpoint : plan.pool(destination.treatment(SourceClass::kOutside).pool)) {
+        const auto weight = plan::weight_of(plan.weights, endpoint.address);
+        if (weight == 0 && !passes_over_weight_0(scheduler)) continue;
         auto& one = made.emplace_back();
         one.key = {endpoint.address, endpoint.port};
-        one.weight = plan::weight_of(plan.weights, endpoint.address);
+        one.weight = weight;
     }
     std::sort(made.begin(), made.end());
     return made;
+}
+
+std::string scheduler_of(const plan::ServicePortPlan& plan, const Context& context) {
+    const bool usable = !plan.scheduler.empty() && !context.limits.unknown_schedulers.contains(plan.scheduler);
+    return usable ? plan.scheduler : context.options.scheduler;
 }
 
 kernel::ipvs::Service service_at(const net::IpAddress& address, const plan::ServicePortPlan& plan,
                                  const Destination& destination, const Context& context) {
     kernel::ipvs::Service service;
     service.key = {address, destination.key.protocol, destination.key.port, 0};
-    service.scheduler = plan.scheduler.empty() || context.limits.unknown_schedulers.contains(plan.scheduler)
-                            ? context.options.scheduler
-                            : plan.scheduler;
+    service.scheduler = scheduler_of(plan, context);
     if (plan.affinity_seconds != 0) service.flags |= kernel::ipvs::kPersistent;
     service.flags |= scheduler_flags(service.scheduler);
     service.timeout_seconds = plan.affinity_seconds;
@@ -154,7 +160,7 @@ std::vector<Front> render_fronts(const plan::ServicePortPlan& plan, const Contex
         const auto addresses = destination.key.node_port ? node_port_addresses(context.node, context.options)
                                                          : std::vector<net::IpAddress>{destination.key.address};
         if (addresses.empty()) continue;
-        const auto pool = behind(plan, destination);
+        const auto pool = behind(plan, destination, scheduler_of(plan, context));
         for (const auto& address : addresses)
             front.servers.push_back({service_at(address, plan, destination, context), pool});
         add_entries(front, destination);

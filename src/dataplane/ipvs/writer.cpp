@@ -233,15 +233,29 @@ Result<void> Writer::depart(const std::vector<FrontChange>& changes) {
             const auto* wanted = find_server(after, key);
             if (wanted == nullptr) {
                 commands.push_back(command(Verb::kDeleteService, server.service));
-                const auto first = draining_.lower_bound({key, {}});
-                auto last = first;
-                while (last != draining_.end() && last->service == key) ++last;
-                draining_.erase(first, last);
+                draining_.erase(draining_.lower_bound({key, {}}), after_those_of(key));
                 continue;
             }
+std::set<Leaving>::iterator Writer::after_those_of(const kernel::ipvs::ServiceKey& key) {
+    auto last = draining_.lower_bound({key, {}});
+    while (last != draining_.end() && last->service == key) ++last;
+    return last;
+}
+
+// The virtual server's scheduler was another one when they began to leave.
+void Writer::end_waiting(const Server& server, std::vector<Command>& commands) {
+    const auto& key = server.service.key;
+    const auto last = after_those_of(key);
+    for (auto one = draining_.lower_bound({key, {}}); one != last; one = draining_.erase(one)) {
+        Destination destination;
+        destination.key = one->destination;
+        commands.push_back(command(Verb::kDeleteDestination, server.service, destination));
+    }
+}
+
             for (auto destination : server.destinations) {
                 if (find_destination(*wanted, destination.key) != nullptr) continue;
-                const bool stays = drains(key.protocol);
+                const bool stays = drains(wanted->service);
                 if (stays) leaving.insert({key, destination.key});
                 destination.weight = 0;
                 commands.push_back(
@@ -265,6 +279,7 @@ Result<void> Writer::drain(const std::set<Leaving>& leaving) {
         const auto key = one->service;
         ASSIGN_OR_RETURN(const auto behind, kernel_.ipvs->destinations(key));
         for (; one != leaving.end() && one->service == key; ++one) {
+            if (!drains(wanted->service)) end_waiting(*wanted, commands);
             const auto there = std::find_if(behind.begin(), behind.end(),
                                             [&](const auto& each) { return each.key == one->destination; });
             const bool busy = there != behind.end() && there->connections.active + there->connections.inactive > 0;

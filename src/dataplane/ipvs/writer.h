@@ -69,6 +69,8 @@ class Writer {
     [[nodiscard]] Result<void> make_services(std::vector<FrontChange>& changes);
     [[nodiscard]] Result<void> make_destinations(const std::vector<FrontChange>& changes);
     [[nodiscard]] Result<void> undo(const std::vector<FrontChange>& changes);
+    [[nodiscard]] std::set<Leaving>::iterator after_those_of(const kernel::ipvs::ServiceKey& key);
+    void end_waiting(const Server& server, std::vector<kernel::ipvs::Command>& commands);
     void set_aside(const FrontChange& change, std::size_t index, std::string_view reason);
 
     const Kernel& kernel_;
