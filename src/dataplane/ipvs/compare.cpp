@@ -19,11 +19,12 @@ constexpr std::size_t kMostExamples = 5;
 // Everything that is wanted, front by front, against what is there.
 class Comparer {
   public:
-    Comparer(const Kernel& kernel, const plan::Plan& plan, const Context& context, Observed observed)
-        : kernel_(kernel), plan_(plan), context_(context), observed_(std::move(observed)) {}
+    Comparer(const Kernel& kernel, const plan::Plan& plan, const Context& context, const std::set<ServiceKey>& known,
+             Observed observed)
+        : kernel_(kernel), plan_(plan), context_(context), known_(known), observed_(std::move(observed)) {}
 
     Result<Comparison> run(bool random_fully) {
-        auto fronts = accepted_fronts();
+        ASSIGN_OR_RETURN(auto fronts, accepted_fronts());
         for (auto& front : fronts) RETURN_IF_ERROR(take(std::move(front)));
         look_at_other_entries();
         look_at_unwanted();
@@ -38,7 +39,7 @@ class Comparer {
 
   private:
     // Without those that somebody else has: who was there before, and among Services the kind that counts more.
-    std::vector<Front> accepted_fronts() {
+    Result<std::vector<Front>> accepted_fronts() {
         std::vector<Front> all;
         for (const auto& [name, service_port] : plan_.service_ports)
             for (auto& front : render_fronts(*service_port, context_)) all.push_back(std::move(front));
@@ -50,7 +51,8 @@ class Comparer {
                 result_.aside.emplace(front.key, *aside);
                 continue;
             }
-            if (const auto reason = objection(front); !reason.empty()) {
+            ASSIGN_OR_RETURN(const auto reason, objection(front));
+            if (!reason.empty()) {
                 result_.aside.emplace(front.key, Aside::of(front, reason));
                 continue;
             }
@@ -60,14 +62,32 @@ class Comparer {
         return accepted;
     }
 
-    std::string objection(const Front& front) const {
+    Result<std::string> objection(const Front& front) const {
         for (const auto& server : front.servers) {
             const auto& key = server.service.key;
             if (wanted_.contains(key)) return fmt::format("another Service has the virtual server {}", text(key));
-            if (observed_.services.contains(key) && !observed_.is_ours(key))
-                return fmt::format("the virtual server {} is there already and not ours", text(key));
+            if (!observed_.services.contains(key) || is_ours(key)) continue;
+            ASSIGN_OR_RETURN(const bool was_ours, has_lost_its_element(front, server));
+            if (!was_ours) return fmt::format("the virtual server {} is there already and not ours", text(key));
         }
-        return {};
+        return std::string();
+    }
+
+    bool is_ours(const ServiceKey& key) const { return known_.contains(key) || observed_.is_ours(key); }
+
+    // Somebody flushed the sets, or took an element out, and this process has just started. An address of the device
+    // stands in its set before the device has it; and nobody else's virtual server is what ours would be.
+    Result<bool> has_lost_its_element(const Front& front, const Server& wanted) const {
+        const auto& key = wanted.service.key;
+        const bool bound = front.address && observed_.bound.contains(*front.address);
+        if (bound && !observed_.has(address_entry(Set::kIpvsIps, *front.address))) return true;
+        if (observed_.services.at(key) != wanted.service) return false;
+        ASSIGN_OR_RETURN(const auto behind, kernel_.ipvs->destinations(key));
+        const bool shares_one = std::any_of(behind.begin(), behind.end(), [&](const auto& held) {
+            return std::any_of(wanted.destinations.begin(), wanted.destinations.end(),
+                               [&](const auto& one) { return one.key == held.key; });
+        });
+        return shares_one || (bound && behind.empty() && wanted.destinations.empty());
     }
 
     Result<void> take(Front front) {
@@ -143,8 +163,7 @@ class Comparer {
             }
         }
         for (const auto& [key, service] : observed_.services) {
-            if (wanted_.contains(key) || !observed_.is_ours(key) || is_excluded(key.address, context_.options))
-                continue;
+            if (wanted_.contains(key) || !is_ours(key) || is_excluded(key.address, context_.options)) continue;
             FrontChange change;
             change.before.servers.push_back({service, {}});
             result_.differ(fmt::format("virtual server {}", text(key)));
@@ -167,6 +186,7 @@ class Comparer {
     const Kernel& kernel_;
     const plan::Plan& plan_;
     const Context& context_;
+    const std::set<ServiceKey>& known_;
     Observed observed_;
     std::set<ServiceKey> wanted_;
     std::array<std::vector<kernel::ipset::Element>, kSetCount> entries_;
@@ -198,9 +218,10 @@ std::string text_of(const std::map<plan::DestinationKey, std::string>& short_cir
     return text;
 }
 
-Result<Comparison> compare(const Kernel& kernel, const plan::Plan& plan, const Context& context, bool random_fully) {
+Result<Comparison> compare(const Kernel& kernel, const plan::Plan& plan, const Context& context,
+                           const std::set<ServiceKey>& known, bool random_fully) {
     ASSIGN_OR_RETURN(auto observed, observe(kernel, plan.family));
-    return Comparer(kernel, plan, context, std::move(observed)).run(random_fully);
+    return Comparer(kernel, plan, context, known, std::move(observed)).run(random_fully);
 }
 
 }  // namespace ghostip::dataplane::ipvs

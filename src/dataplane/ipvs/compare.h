@@ -74,8 +74,9 @@ struct Comparison {
     void differ(std::string example);
 };
 
+// `known`: virtual servers that this process left in the kernel, which are ours whatever the sets say by now.
 [[nodiscard]] Result<Comparison> compare(const Kernel& kernel, const plan::Plan& plan, const Context& context,
-                                         bool random_fully);
+                                         const std::set<kernel::ipvs::ServiceKey>& known, bool random_fully);
 
 [[nodiscard]] std::string text_of(const std::map<plan::DestinationKey, std::string>& short_circuits);
 

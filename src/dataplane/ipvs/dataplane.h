@@ -63,6 +63,16 @@ class IpvsDataplane final : public Dataplane {
         std::uint64_t nat_rules = 0;
         std::uint64_t filter_rules = 0;
     };
+    // What of a state tells which virtual servers are ours; for another thread too.
+    struct Written {
+        std::vector<plan::ServicePortPlanPtr> service_ports;
+        plan::NodeRules node;
+        std::set<plan::DestinationKey> absent;  // nothing of these is in the kernel
+
+        [[nodiscard]] std::set<kernel::ipvs::ServiceKey> keys(net::Family family, const IpvsOptions& options,
+                                                              const Limits& limits) const;
+    };
+    [[nodiscard]] Written written() const;
     using Fronts = std::map<plan::DestinationKey, Front>;
     struct Extras {
         std::vector<SetEntry> added;

@@ -18,6 +18,27 @@ struct Seen {
 
 }  // namespace
 
+IpvsDataplane::Written IpvsDataplane::written() const {
+    Written written;
+    if (!state_) return written;
+    written.service_ports.assign(state_->service_ports.begin(), state_->service_ports.end());
+    written.node = state_->node;
+    for (const auto& [key, aside] : state_->aside)
+        if (!aside.landed) written.absent.insert(key);
+    return written;
+}
+
+std::set<kernel::ipvs::ServiceKey> IpvsDataplane::Written::keys(net::Family family, const IpvsOptions& options,
+                                                                const Limits& limits) const {
+    std::set<kernel::ipvs::ServiceKey> keys;
+    for (const auto& service_port : service_ports)
+        for (const auto& front : render_fronts(*service_port, {node, family, options, limits})) {
+            if (absent.contains(front.key)) continue;
+            for (const auto& server : front.servers) keys.insert(server.service.key);
+        }
+    return keys;
+}
+
 Result<Outcome> IpvsDataplane::reconcile(const plan::Plan& plan) {
     Outcome outcome;
     limits_.unknown_schedulers.clear();  // a module may have come
@@ -32,8 +53,9 @@ Result<Outcome> IpvsDataplane::reconcile(const plan::Plan& plan) {
 Result<void> IpvsDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
     RETURN_IF_ERROR(host_.kernel.links->ensure_dummy(kDevice));
     RETURN_IF_ERROR(ensure_sets(*host_.kernel.sets, family_));
+    const auto known = written().keys(family_, options_, limits_);
     RETURN_IF_ERROR(try_refused_again());
-    ASSIGN_OR_RETURN(auto found, compare(host_.kernel, plan, context(plan.node), random_fully_));
+    ASSIGN_OR_RETURN(auto found, compare(host_.kernel, plan, context(plan.node), known, random_fully_));
     // What another process left is no difference from what this one wrote.
     if (state_) {
         outcome.differences = found.differences;
@@ -91,9 +113,11 @@ Result<void> IpvsDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
 
 std::function<Result<Dataplane::Sight>()> IpvsDataplane::look(const plan::Plan& plan) const {
     const auto* kernel = host_.background.ipvs ? &host_.background : &host_.kernel;
-    return [kernel, plan, options = options_, limits = limits_, random_fully = random_fully_]() -> Result<Sight> {
+    return [kernel, plan, written = written(), options = options_, limits = limits_,
+            random_fully = random_fully_]() -> Result<Sight> {
         const Context context{plan.node, plan.family, options, limits};
-        ASSIGN_OR_RETURN(const auto found, compare(*kernel, plan, context, random_fully));
+        const auto known = written.keys(plan.family, options, limits);
+        ASSIGN_OR_RETURN(const auto found, compare(*kernel, plan, context, known, random_fully));
         return Sight(std::make_shared<const Seen>(Seen{found.differences}));
     };
 }

@@ -240,16 +240,87 @@ TEST(IpvsDataplane, WhatOthersChangedIsPutBackAndCounted) {
         scene.machine.sets.remove("KUBE-CLUSTER-IP", kernel::ipset::Type::kIpPort, std::vector{element("172.30.0.1")}));
     ASSERT_TRUE(scene.machine.links.remove_addresses(kDevice, ips({"5.6.7.8"})));
     ASSERT_TRUE(scene.machine.iptables.delete_chain("nat", "KUBE-NODE-PORT"));
-    // The ledger of the one that was changed is gone with its element: it is not ours any more, until that is back.
     const auto looked = scene.process.look_and_check(scene.planner.plan());
     ASSERT_TRUE(looked);
     EXPECT_GE(looked->differences, 4U);
     EXPECT_THAT(looked->examples, Not(IsEmpty()));
-    EXPECT_THAT(scene.process.dataplane.set_aside(), SizeIs(1));
-    const kernel::ipvs::Command gone{Verb::kDeleteService, own, {}};
-    ASSERT_TRUE(scene.machine.ipvs.apply({&gone, 1}));
-    ASSERT_TRUE(scene.process.look_and_check(scene.planner.plan()));
+    EXPECT_THAT(scene.process.dataplane.set_aside(), IsEmpty()) << "what this process wrote is ours";
     EXPECT_EQ(scene.machine.all(), before);
+}
+
+// `ipset flush`, of one set or of all.
+void flush(Machine& machine, std::string_view only = "") {
+    const auto headers = machine.sets.headers().value();
+    for (const auto& header : headers) {
+        if (!only.empty() && header.name != only) continue;
+        const auto held = machine.sets.contents(header.name).value();
+        ASSERT_THAT(machine.sets.remove(header.name, *header.type, held->elements).value(), IsEmpty());
+    }
+}
+
+TEST(IpvsDataplane, LostElementsOfSetsComeBack) {
+    Scene scene;
+    auto empty = plan::testing::service("empty", "172.30.0.2", {service_port("p", 80)});
+    ASSERT_TRUE(scene.change({put(balanced()), put(web_slice({{"10.0.0.1"}})), put(empty)}));
+    const auto before = scene.machine.all();
+    for (const std::string only : {"", "KUBE-CLUSTER-IP", "KUBE-IPVS-IPS", "KUBE-NODE-PORT-TCP"}) {
+        SCOPED_TRACE(only);
+        flush(scene.machine, only);
+        ASSERT_NE(scene.machine.all(), before);
+        const auto looked = scene.process.look_and_check(scene.planner.plan());
+        ASSERT_TRUE(looked) << looked.error().message;
+        EXPECT_GE(looked->differences, 1U);
+        EXPECT_THAT(looked->set_aside, IsEmpty());
+        EXPECT_EQ(scene.machine.all(), before);
+        // A process that starts remembers nothing, and finds the device's addresses.
+        flush(scene.machine, only);
+        OnMachine successor(scene.machine);
+        const auto taken = successor.reconcile(scene.planner.plan());
+        ASSERT_TRUE(taken) << taken.error().message;
+        EXPECT_THAT(taken->set_aside, IsEmpty());
+        EXPECT_EQ(scene.machine.all(), before);
+    }
+}
+
+TEST(IpvsDataplane, AVirtualServerThatAListingLeftOutStaysOurs) {
+    Scene scene;
+    ASSERT_TRUE(scene.change({put(balanced()), put(web_slice({{"10.0.0.1"}}))}));
+    const auto before = scene.machine.all();
+    scene.machine.ipvs.leave_out(key("172.30.0.1"), 1);
+    OnMachine successor(scene.machine);
+    const auto taken = successor.reconcile(scene.planner.plan());
+    ASSERT_TRUE(taken) << taken.error().message;
+    EXPECT_EQ(taken->transactions, 0U);
+    EXPECT_EQ(scene.machine.all(), before);
+    // Nor when two listings in a row lack it: what the sets name is not given up.
+    scene.machine.ipvs.leave_out(key("172.30.0.1"), 2);
+    const auto missed = successor.reconcile(scene.planner.plan());
+    ASSERT_FALSE(missed);
+    EXPECT_THAT(missed.error().message, HasSubstr("TCP 172.30.0.1:80 was not seen, and is there"));
+    EXPECT_EQ(scene.machine.all(), before);
+    ASSERT_TRUE(successor.reconcile(scene.planner.plan()));
+    EXPECT_THAT(successor.dataplane.set_aside(), IsEmpty());
+    EXPECT_EQ(scene.machine.all(), before);
+}
+
+// What the sets do not name and nothing else tells is somebody else's, also beside what is ours.
+TEST(IpvsDataplane, AForeignPortOfABoundAddressStays) {
+    Machine machine;
+    kernel::ipvs::Service foreign;
+    foreign.key = key("172.30.0.1", 443);
+    foreign.scheduler = "wlc";
+    machine.ipvs.add_foreign({foreign, {}});
+    IpvsPlanner planner;
+    auto object = plan::testing::service("web", "172.30.0.1", {service_port("p", 80), service_port("q", 443)});
+    static_cast<void>(planner.apply(
+        {put(object), put(slice("web", "web", {slice_port("p", 8080), slice_port("q", 8443)}, {{"10.0.0.1"}}))}));
+    for (int starts = 0; starts < 2; ++starts) {
+        OnMachine process(machine);
+        ASSERT_TRUE(process.reconcile(planner.plan()));
+        EXPECT_THAT(process.dataplane.set_aside(), SizeIs(1));
+        EXPECT_THAT(machine.servers(), Contains("-A -t 172.30.0.1:443 -s wlc\n"));
+        EXPECT_THAT(machine.bound(), ElementsAre("172.30.0.1"));
+    }
 }
 
 TEST(IpvsDataplane, PolicyLocal) {
@@ -295,77 +366,6 @@ TEST(IpvsDataplane, SchedulersAndWeights) {
     Scene scene;
     const auto delta = scene.planner.apply({put(web()), put(web_slice({{"10.0.0.1"}, {"10.0.0.2"}}))});
     ASSERT_TRUE(scene.process.apply(with_scheduler(delta, "mh", {{ip("10.0.0.2"), 5}})));
-    EXPECT_THAT(scene.machine.servers(),
-                ElementsAre("-A -t 172.30.0.1:80 -s mh -b mh-port\n-a -t 172.30.0.1:80 -r 10.0.0.1:8080 -m -w 1\n"
-                            "-a -t 172.30.0.1:80 -r 10.0.0.2:8080 -m -w 5\n"));
-}
-
-TEST(IpvsDataplane, AnUnknownSchedulerIsToldAndTheDefaultServes) {
-    Scene scene;
-    scene.machine.ipvs.set_schedulers({"rr", "wrr"});
-    auto object = balanced();
-    const auto delta = scene.planner.apply({put(object), put(web_slice({{"10.0.0.1"}}))});
-    const auto applied = scene.process.apply(with_scheduler(delta, "mh"));
-    ASSERT_TRUE(applied);
-    EXPECT_THAT(scene.machine.servers(), SizeIs(6));
-    EXPECT_THAT(scene.machine.servers(),
-                Contains("-A -t 172.30.0.1:80 -s rr\n-a -t 172.30.0.1:80 -r 10.0.0.1:8080 -m -w 1\n"));
-    const auto aside = scene.process.dataplane.set_aside();
-    ASSERT_THAT(aside, SizeIs(1));
-    EXPECT_EQ(aside.front().reason, "the kernel knows no scheduler mh; rr serves instead");
-}
-
-TEST(IpvsDataplane, WhatTheSetsNameIsOursAlsoWhereKubeProxyWroteThem) {
-    Machine machine;
-    const auto set = definition(Set::kClusterIp, net::Family::kIpv4);
-    ASSERT_TRUE(machine.sets.create(set));
-    const auto old_element = element("172.30.0.9");
-    ASSERT_TRUE(machine.sets.add(set.name, set.type, {&old_element, 1}));
-    kernel::ipvs::Service old;
-    old.key = key("172.30.0.9");
-    machine.ipvs.add_foreign({old, {}});
-    IpvsPlanner planner;
-    OnMachine process(machine);
-    ASSERT_TRUE(process.reconcile(planner.plan()));
-    EXPECT_THAT(machine.servers(), IsEmpty());
-}
-
-// Of 65,536 elements, or kube-proxy would not start beside them.
-TEST(IpvsDataplane, SetsAreKubeProxysUntilTheyAreFull) {
-    Machine machine;
-    const auto set = definition(Set::kIpvsIps, net::Family::kIpv4);
-    EXPECT_EQ(set.most_elements, 65536U);
-    // Of another size: exchanged, as long as that leaves nothing out.
-    auto other = definition(Set::kClusterIp, net::Family::kIpv4);
-    other.most_elements = 1000;
-    ASSERT_TRUE(machine.sets.create(other));
-    std::vector<kernel::ipset::Element> many;
-    for (std::uint32_t i = 0; i < set.most_elements; ++i)
-        many.push_back(address_entry(Set::kIpvsIps, ip(fmt::format("10.1.{}.{}", i / 256, i % 256))).element);
-    ASSERT_TRUE(machine.sets.create(set));
-    ASSERT_THAT(machine.sets.add(set.name, set.type, many).value(), IsEmpty());
-
-    IpvsPlanner planner;
-    OnMachine process(machine);
-    const auto most = [&](Set which) {
-        return machine.sets.contents(set_name(which, net::Family::kIpv4)).value()->header.most_elements;
-    };
-    static_cast<void>(planner.apply({put(web()), put(web_slice({{"10.0.0.1"}}))}));
-    ASSERT_TRUE(process.reconcile(planner.plan()));
-    EXPECT_EQ(most(Set::kClusterIp), 65536U);
-    EXPECT_EQ(most(Set::kIpvsIps), 1U << 20) << "what comes was written before what nobody wants went";
-    EXPECT_THAT(machine.elements(), Contains("KUBE-IPVS-IPS 172.30.0.1"));
-    EXPECT_THAT(machine.elements(), Not(Contains("KUBE-IPVS-IPS 10.1.0.0")));
-    OnMachine successor(machine);
-    ASSERT_TRUE(successor.reconcile(planner.plan()));
-    EXPECT_EQ(most(Set::kIpvsIps), 65536U);
-    EXPECT_THAT(machine.elements(), Contains("KUBE-IPVS-IPS 172.30.0.1"));
-    const auto headers = machine.sets.headers().value();
-    for (const auto& header : headers) EXPECT_NE(header.name, "GHOSTIP-WIDER");
-}
-
-// One address that the kernel does not take is no reason to stop for all.
-TEST(IpvsDataplane, AnAddressThatTheDeviceDoesNotTakeIsSetAside) {
     EXPECT_THAT(
         scene.machine.servers(),
         ElementsAre("-A -t 172.30.0.1:80 -s mh -b mh-fallback,mh-port\n-a -t 172.30.0.1:80 -r 10.0.0.1:8080 -m -w 1\n"
@@ -406,6 +406,116 @@ TEST(IpvsDataplane, ASchedulerThatKeepsPlacesEndsTheWaiting) {
     auto object = web();
     object.scheduler = "dh";
     ASSERT_TRUE(scene.change({put(object)}));
+    EXPECT_THAT(scene.machine.servers(),
+                ElementsAre("-A -t 172.30.0.1:80 -s dh\n-a -t 172.30.0.1:80 -r 10.0.0.1:8080 -m -w 1\n"));
+    EXPECT_EQ(scene.process.dataplane.draining(), 0U);
+    // Also where another process finds it so.
+    kernel::ipvs::Service service;
+    service.key = key("172.30.0.1");
+    kernel::ipvs::Destination leaving;
+    leaving.key = {ip("10.0.0.2"), 8080};
+    leaving.weight = 0;
+    const kernel::ipvs::Command put_back{Verb::kNewDestination, service, leaving};
+    ASSERT_THAT(scene.machine.ipvs.apply({&put_back, 1}).value(), IsEmpty());
+    OnMachine successor(scene.machine);
+    ASSERT_TRUE(successor.reconcile(scene.planner.plan()));
+    EXPECT_THAT(scene.machine.servers().front(), Not(HasSubstr("10.0.0.2")));
+}
+
+TEST(IpvsDataplane, AnUnknownSchedulerIsToldAndTheDefaultServes) {
+    Scene scene;
+    scene.machine.ipvs.set_schedulers({"rr", "wrr"});
+    auto object = balanced();
+    const auto delta = scene.planner.apply({put(object), put(web_slice({{"10.0.0.1"}}))});
+    const auto applied = scene.process.apply(with_scheduler(delta, "mh"));
+    ASSERT_TRUE(applied);
+    EXPECT_THAT(scene.machine.servers(), SizeIs(6));
+    EXPECT_THAT(scene.machine.servers(),
+                Contains("-A -t 172.30.0.1:80 -s rr\n-a -t 172.30.0.1:80 -r 10.0.0.1:8080 -m -w 1\n"));
+    const auto aside = scene.process.dataplane.set_aside();
+    ASSERT_THAT(aside, SizeIs(1));
+    EXPECT_EQ(aside.front().reason, "the kernel knows no scheduler mh; rr serves instead");
+}
+
+TEST(IpvsDataplane, WhatTheSetsNameIsOursAlsoWhereKubeProxyWroteThem) {
+    Machine machine;
+    const auto set = definition(Set::kClusterIp, net::Family::kIpv4);
+    ASSERT_TRUE(machine.sets.create(set));
+    const auto old_element = element("172.30.0.9");
+    ASSERT_TRUE(machine.sets.add(set.name, set.type, {&old_element, 1}));
+    kernel::ipvs::Service old;
+    old.key = key("172.30.0.9");
+    machine.ipvs.add_foreign({old, {}});
+    IpvsPlanner planner;
+    OnMachine process(machine);
+    ASSERT_TRUE(process.reconcile(planner.plan()));
+    EXPECT_THAT(machine.servers(), IsEmpty());
+}
+
+// kube-proxy gives mh only the flag for ports.
+TEST(IpvsDataplane, AVirtualServerOfKubeProxysWithMaglevGetsItsOtherFlagOnce) {
+    Machine machine;
+    const auto set = definition(Set::kClusterIp, net::Family::kIpv4);
+    ASSERT_TRUE(machine.sets.create(set));
+    const auto own = element("172.30.0.1");
+    ASSERT_TRUE(machine.sets.add(set.name, set.type, {&own, 1}));
+    kernel::ipvs::Service old;
+    old.key = key("172.30.0.1");
+    old.scheduler = "mh";
+    old.flags = kernel::ipvs::kScheduler2;
+    kernel::ipvs::Destination behind;
+    behind.key = {ip("10.0.0.1"), 8080};
+    machine.ipvs.add_foreign({old, {behind}});
+    IpvsPlanner planner;
+    IpvsOptions options;
+    options.scheduler = "mh";
+    OnMachine process(machine, options);
+    static_cast<void>(planner.apply({put(web()), put(web_slice({{"10.0.0.1"}}))}));
+    ASSERT_TRUE(process.reconcile(planner.plan()));
+    ASSERT_THAT(machine.ipvs.log(), SizeIs(1));
+    EXPECT_EQ(text(machine.ipvs.log().front()), "change service TCP 172.30.0.1:80 (mh)");
+    EXPECT_EQ(machine.ipvs.log().front().service.flags, kernel::ipvs::kScheduler1 | kernel::ipvs::kScheduler2);
+    OnMachine successor(machine, options);
+    ASSERT_TRUE(successor.reconcile(planner.plan()));
+    EXPECT_THAT(machine.ipvs.log(), SizeIs(1));
+}
+
+// Of 65,536 elements, or kube-proxy would not start beside them.
+TEST(IpvsDataplane, SetsAreKubeProxysUntilTheyAreFull) {
+    Machine machine;
+    const auto set = definition(Set::kIpvsIps, net::Family::kIpv4);
+    EXPECT_EQ(set.most_elements, 65536U);
+    // Of another size: exchanged, as long as that leaves nothing out.
+    auto other = definition(Set::kClusterIp, net::Family::kIpv4);
+    other.most_elements = 1000;
+    ASSERT_TRUE(machine.sets.create(other));
+    std::vector<kernel::ipset::Element> many;
+    for (std::uint32_t i = 0; i < set.most_elements; ++i)
+        many.push_back(address_entry(Set::kIpvsIps, ip(fmt::format("10.1.{}.{}", i / 256, i % 256))).element);
+    ASSERT_TRUE(machine.sets.create(set));
+    ASSERT_THAT(machine.sets.add(set.name, set.type, many).value(), IsEmpty());
+
+    IpvsPlanner planner;
+    OnMachine process(machine);
+    const auto most = [&](Set which) {
+        return machine.sets.contents(set_name(which, net::Family::kIpv4)).value()->header.most_elements;
+    };
+    static_cast<void>(planner.apply({put(web()), put(web_slice({{"10.0.0.1"}}))}));
+    ASSERT_TRUE(process.reconcile(planner.plan()));
+    EXPECT_EQ(most(Set::kClusterIp), 65536U);
+    EXPECT_EQ(most(Set::kIpvsIps), 1U << 20) << "what comes was written before what nobody wants went";
+    EXPECT_THAT(machine.elements(), Contains("KUBE-IPVS-IPS 172.30.0.1"));
+    EXPECT_THAT(machine.elements(), Not(Contains("KUBE-IPVS-IPS 10.1.0.0")));
+    OnMachine successor(machine);
+    ASSERT_TRUE(successor.reconcile(planner.plan()));
+    EXPECT_EQ(most(Set::kIpvsIps), 65536U);
+    EXPECT_THAT(machine.elements(), Contains("KUBE-IPVS-IPS 172.30.0.1"));
+    const auto headers = machine.sets.headers().value();
+    for (const auto& header : headers) EXPECT_NE(header.name, "GHOSTIP-WIDER");
+}
+
+// One address that the kernel does not take is no reason to stop for all.
+TEST(IpvsDataplane, AnAddressThatTheDeviceDoesNotTakeIsSetAside) {
     Scene scene;
     scene.machine.links.refuse_address(ip("1.2.3.4"));
     auto object = balanced();
@@ -452,34 +562,6 @@ TEST(IpvsDataplane, ANodePortGivesWayAndComesBack) {
     Scene scene;
     auto other = plan::testing::service("other", "172.30.0.2", {service_port("p", 30080)});
     other.external_ips = ips({"192.168.1.2"});
-// kube-proxy gives mh only the flag for ports.
-TEST(IpvsDataplane, AVirtualServerOfKubeProxysWithMaglevGetsItsOtherFlagOnce) {
-    Machine machine;
-    const auto set = definition(Set::kClusterIp, net::Family::kIpv4);
-    ASSERT_TRUE(machine.sets.create(set));
-    const auto own = element("172.30.0.1");
-    ASSERT_TRUE(machine.sets.add(set.name, set.type, {&own, 1}));
-    kernel::ipvs::Service old;
-    old.key = key("172.30.0.1");
-    old.scheduler = "mh";
-    old.flags = kernel::ipvs::kScheduler2;
-    kernel::ipvs::Destination behind;
-    behind.key = {ip("10.0.0.1"), 8080};
-    machine.ipvs.add_foreign({old, {behind}});
-    IpvsPlanner planner;
-    IpvsOptions options;
-    options.scheduler = "mh";
-    OnMachine process(machine, options);
-    static_cast<void>(planner.apply({put(web()), put(web_slice({{"10.0.0.1"}}))}));
-    ASSERT_TRUE(process.reconcile(planner.plan()));
-    ASSERT_THAT(machine.ipvs.log(), SizeIs(1));
-    EXPECT_EQ(text(machine.ipvs.log().front()), "change service TCP 172.30.0.1:80 (mh)");
-    EXPECT_EQ(machine.ipvs.log().front().service.flags, kernel::ipvs::kScheduler1 | kernel::ipvs::kScheduler2);
-    OnMachine successor(machine, options);
-    ASSERT_TRUE(successor.reconcile(planner.plan()));
-    EXPECT_THAT(machine.ipvs.log(), SizeIs(1));
-}
-
     const auto other_slice = slice("other", "other", {slice_port("p", 9090)}, {{"10.0.0.9"}});
     ASSERT_TRUE(scene.change({put(balanced()), put(web_slice({{"10.0.0.1"}}))}));
     const auto before = scene.machine.all();

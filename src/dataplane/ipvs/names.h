@@ -41,6 +41,10 @@ enum class Set : std::uint8_t {
 };
 inline constexpr std::size_t kSetCount = 20;
 
+// Whose elements name a virtual server each.
+inline constexpr std::array<Set, 5> kNamingSets{Set::kClusterIp, Set::kLoadBalancer, Set::kExternalIp,
+                                                Set::kExternalIpLocal, Set::kNodePortSctp};
+
 struct SetRow {
     Set set;
     std::string_view name;  // of IPv4

@@ -6,6 +6,35 @@ namespace ghostip::dataplane::ipvs {
 
 using kernel::ipset::Element;
 
+namespace {
+
+// A listing can leave one out while another one goes (LinuxIpvs::services()), and the dataplane of the other family
+// writes when it likes. What two listings say is so.
+Result<std::map<kernel::ipvs::ServiceKey, kernel::ipvs::Service>> list_services(kernel::ipvs::Ipvs& ipvs,
+                                                                                net::Family family) {
+    constexpr int kMost = 5;
+    const auto list = [&]() -> Result<std::map<kernel::ipvs::ServiceKey, kernel::ipvs::Service>> {
+        ASSIGN_OR_RETURN(auto services, ipvs.services());
+        std::map<kernel::ipvs::ServiceKey, kernel::ipvs::Service> listed;
+        for (auto& service : services)
+            if (service.key.mark == 0 && service.key.address.family() == family) {
+                const auto key = service.key;
+                listed.emplace(key, std::move(service));
+            }
+        return listed;
+    };
+    ASSIGN_OR_RETURN(auto last, list());
+    for (int times = 1; times < kMost; ++times) {
+        ASSIGN_OR_RETURN(auto again, list());
+        const bool same = again == last;
+        last = std::move(again);
+        if (same) break;
+    }
+    return last;  // one that never stood still: who meets what is missing here looks again
+}
+
+}  // namespace
+
 bool Observed::has(const SetEntry& entry) const {
     const auto& there = sets[static_cast<std::size_t>(entry.set)];
     return there && std::binary_search(there->begin(), there->end(), entry.element);
@@ -13,8 +42,7 @@ bool Observed::has(const SetEntry& entry) const {
 
 bool Observed::is_ours(const kernel::ipvs::ServiceKey& key) const {
     const Element element{key.address, key.protocol, key.port, std::nullopt};
-    for (const auto set :
-         {Set::kClusterIp, Set::kLoadBalancer, Set::kExternalIp, Set::kExternalIpLocal, Set::kNodePortSctp})
+    for (const auto set : kNamingSets)
         if (has({set, element})) return true;
     if (key.protocol == net::Protocol::kSctp) return false;
     Element port;
@@ -32,12 +60,7 @@ Result<Observed> observe_servers(kernel::ipvs::Ipvs& ipvs, kernel::ipset::Sets& 
         std::sort(contents->elements.begin(), contents->elements.end());
         observed.sets[static_cast<std::size_t>(row.set)] = std::move(contents->elements);
     }
-    ASSIGN_OR_RETURN(auto services, ipvs.services());
-    for (auto& service : services)
-        if (service.key.mark == 0 && service.key.address.family() == family) {
-            const auto key = service.key;
-            observed.services.emplace(key, std::move(service));
-        }
+    ASSIGN_OR_RETURN(observed.services, list_services(ipvs, family));
     ASSIGN_OR_RETURN(const auto addresses, links.addresses());
     for (const auto& one : addresses) {
         if (one.address.family() != family) continue;

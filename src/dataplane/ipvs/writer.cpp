@@ -34,6 +34,14 @@ Command command(Verb verb, const kernel::ipvs::Service& service, const Destinati
     return {verb, service, destination};
 }
 
+// Does one of the entries say that the virtual server is ours?
+bool have_name_of(const std::vector<SetEntry>& entries, const kernel::ipvs::ServiceKey& key) {
+    const kernel::ipset::Element element{key.address, key.protocol, key.port, std::nullopt};
+    return std::any_of(kNamingSets.begin(), kNamingSets.end(), [&](const auto set) {
+        return std::binary_search(entries.begin(), entries.end(), SetEntry{set, element});
+    });
+}
+
 std::vector<SetEntry> difference(const std::vector<SetEntry>& all, const std::vector<SetEntry>& without) {
     std::vector<SetEntry> left;
     std::set_difference(all.begin(), all.end(), without.begin(), without.end(), std::back_inserter(left));
@@ -148,6 +156,9 @@ Result<void> Writer::make_services(std::vector<FrontChange>& changes) {
                 unknown_schedulers_.insert(service.scheduler);
                 left.insert(index);
             } else if (refused.verb == Verb::kNewService && refusal.error.code == EEXIST) {
+                if (have_name_of(changes[index].before.entries, service.key))
+                    return Error{fmt::format("the virtual server {} was not seen, and is there", text(service.key)),
+                                 EAGAIN};
                 set_aside(changes[index], index,
                           fmt::format("the virtual server {} is there already and not ours", text(service.key)));
             } else {
@@ -196,15 +207,22 @@ Result<void> Writer::make_destinations(const std::vector<FrontChange>& changes) 
 }
 
 Result<void> Writer::arrive(std::vector<FrontChange>& changes) {
-    RETURN_IF_ERROR(add_entries(changes));
-    RETURN_IF_ERROR(make_services(changes));
-    RETURN_IF_ERROR(make_destinations(changes));
+    const auto made = [&]() -> Result<void> {
+        RETURN_IF_ERROR(add_entries(changes));
+        RETURN_IF_ERROR(make_services(changes));
+        return make_destinations(changes);
+    }();
+    // Whatever else failed: an element of ours at somebody else's virtual server would make it ours at the next look.
+    const auto undone = undo(changes);
+    RETURN_IF_ERROR(made);
+    RETURN_IF_ERROR(undone);
     for (const auto& [index, aside] : asides_)
         if (aside.landed && refused_mode_ == Refused::kError) return fail("{}: {}", aside.name.text(), aside.reason);
-    return undo(changes);
+    return {};
 }
 
-// What is new and was not taken as a whole goes again; of somebody else's virtual server only our elements.
+// What is new and was not taken as a whole goes again; of somebody else's virtual server only our elements. Those that
+// were there before stay: they may name what is ours.
 Result<void> Writer::undo(const std::vector<FrontChange>& changes) {
     std::vector<Command> commands;
     std::vector<SetEntry> entries;
@@ -214,28 +232,13 @@ Result<void> Writer::undo(const std::vector<FrontChange>& changes) {
         if (aside.landed) continue;
         for (const auto& server : change.after.servers)
             if (made_.contains(server.service.key)) commands.push_back(command(Verb::kDeleteService, server.service));
-        for (const auto* const side : {&change.before.entries, &change.after.entries})
-            entries.insert(entries.end(), side->begin(), side->end());
+        const auto came = difference(change.after.entries, change.before.entries);
+        entries.insert(entries.end(), came.begin(), came.end());
     }
     RETURN_IF_ERROR(apply(commands));
     return remove(entries);
 }
 
-Result<void> Writer::depart(const std::vector<FrontChange>& changes) {
-    std::vector<Command> commands;
-    std::vector<SetEntry> entries;
-    std::set<Leaving> leaving;
-    for (std::size_t i = 0; i < changes.size(); ++i) {
-        if (asides_.contains(i)) continue;
-        const auto& [before, after] = changes[i];
-        for (const auto& server : before.servers) {
-            const auto& key = server.service.key;
-            const auto* wanted = find_server(after, key);
-            if (wanted == nullptr) {
-                commands.push_back(command(Verb::kDeleteService, server.service));
-                draining_.erase(draining_.lower_bound({key, {}}), after_those_of(key));
-                continue;
-            }
 std::set<Leaving>::iterator Writer::after_those_of(const kernel::ipvs::ServiceKey& key) {
     auto last = draining_.lower_bound({key, {}});
     while (last != draining_.end() && last->service == key) ++last;
@@ -253,6 +256,21 @@ void Writer::end_waiting(const Server& server, std::vector<Command>& commands) {
     }
 }
 
+Result<void> Writer::depart(const std::vector<FrontChange>& changes) {
+    std::vector<Command> commands;
+    std::vector<SetEntry> entries;
+    std::set<Leaving> leaving;
+    for (std::size_t i = 0; i < changes.size(); ++i) {
+        if (asides_.contains(i)) continue;
+        const auto& [before, after] = changes[i];
+        for (const auto& server : before.servers) {
+            const auto& key = server.service.key;
+            const auto* wanted = find_server(after, key);
+            if (wanted == nullptr) {
+                commands.push_back(command(Verb::kDeleteService, server.service));
+                draining_.erase(draining_.lower_bound({key, {}}), after_those_of(key));
+                continue;
+            }
             for (auto destination : server.destinations) {
                 if (find_destination(*wanted, destination.key) != nullptr) continue;
                 const bool stays = drains(wanted->service);
@@ -261,6 +279,7 @@ void Writer::end_waiting(const Server& server, std::vector<Command>& commands) {
                 commands.push_back(
                     command(stays ? Verb::kSetDestination : Verb::kDeleteDestination, server.service, destination));
             }
+            if (!drains(wanted->service)) end_waiting(*wanted, commands);
         }
         const auto gone = difference(before.entries, after.entries);
         entries.insert(entries.end(), gone.begin(), gone.end());
@@ -279,7 +298,6 @@ Result<void> Writer::drain(const std::set<Leaving>& leaving) {
         const auto key = one->service;
         ASSIGN_OR_RETURN(const auto behind, kernel_.ipvs->destinations(key));
         for (; one != leaving.end() && one->service == key; ++one) {
-            if (!drains(wanted->service)) end_waiting(*wanted, commands);
             const auto there = std::find_if(behind.begin(), behind.end(),
                                             [&](const auto& each) { return each.key == one->destination; });
             const bool busy = there != behind.end() && there->connections.active + there->connections.inactive > 0;

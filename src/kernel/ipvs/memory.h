@@ -36,6 +36,8 @@ class MemoryIpvs final : public Ipvs {
     void set_schedulers(std::set<std::string> names) { schedulers_ = std::move(names); }
     // A kernel without IPVS: every call fails as the Linux one's open().
     void set_absent(bool absent) { absent_ = absent; }
+    // The next so many lists of services lack it, as the kernel's can while another one is deleted.
+    void leave_out(const ServiceKey& service, std::uint64_t lists) { left_out_ = {service, lists}; }
     // The call-th call from now on (1: the next) fails with this errno value and does nothing.
     void fail_call(std::uint64_t call, int code) { failures_[counters_.calls + call] = code; }
     // The command-th command from now on (1: the next), were it good, is refused with this errno value.
@@ -68,6 +70,7 @@ class MemoryIpvs final : public Ipvs {
     std::uint64_t seen_ = 0;  // commands
     std::map<std::uint64_t, int> failures_;
     std::map<std::uint64_t, int> refused_;
+    std::pair<ServiceKey, std::uint64_t> left_out_;  // how many times more
     std::vector<Command> log_;
 };
 
