@@ -20,7 +20,7 @@ constexpr std::string_view kIptablesMode = "iptables";
 constexpr std::string_view kIpvsMode = "ipvs";
 constexpr const char* kIpvsDevice = "kube-ipvs0";
 constexpr std::size_t kLongestSetName = 31;
-constexpr std::string_view kOwnSet = "GHOSTIP-NODE-ADDRESSES";  // which kube-proxy does not have
+constexpr std::string_view kOwnSet = "GHOSTIP-NODE-PORTS";  // which kube-proxy does not have
 constexpr std::array<std::string_view, 20> kSets{
     "KUBE-LOOP-BACK",
     "KUBE-CLUSTER-IP",

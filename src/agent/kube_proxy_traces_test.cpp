@@ -248,7 +248,7 @@ TEST(KubeProxyTraces, RulesWithoutOurMarkAreNotOurs) {
 TEST(KubeProxyTraces, IpvsStaysWhereItServes) {
     FakeHost host;
     host.device = host.has_sets = true;
-    host.sets = {"KUBE-CLUSTER-IP", "GHOSTIP-NODE-ADDRESSES"};
+    host.sets = {"KUBE-CLUSTER-IP", "GHOSTIP-NODE-PORTS"};
     host.servers = kernel::ipvs::Servers{2, 0};
     for (const auto whose : {Whose::kEverybodys, Whose::kOurs})
         EXPECT_THAT(remove_traces(host, {.whose = whose, .mode = "ipvs", .variant = "nft"}).removed, IsEmpty());
@@ -261,7 +261,7 @@ TEST(KubeProxyTraces, OfIpvsOnlyOursGoesWhereThatIsAsked) {
     host.sets = {"KUBE-CLUSTER-IP"};
     host.servers = kernel::ipvs::Servers{2, 0};
     EXPECT_THAT(remove_traces(host, {.whose = Whose::kOurs, .mode = "nftables"}).removed, IsEmpty());
-    host.sets = {"KUBE-CLUSTER-IP", "GHOSTIP-NODE-ADDRESSES", "GHOSTIP-6-NODE-ADDRESSES"};
+    host.sets = {"KUBE-CLUSTER-IP", "GHOSTIP-NODE-PORTS", "GHOSTIP-6-NODE-PORTS"};
     EXPECT_THAT(remove_traces(host, {.whose = Whose::kOurs, .mode = "nftables"}).removed,
                 ElementsAre("2 virtual servers of IPVS", "device kube-ipvs0", "3 sets of ip_set"));
 }

@@ -116,8 +116,8 @@ Result<bool> is_kube_proxys(kernel::iptables::Iptables& iptables) {
 Result<bool> are_ours(kernel::ipset::Sets& sets) {
     ASSIGN_OR_RETURN(const auto headers, sets.headers());
     return std::any_of(headers.begin(), headers.end(), [](const auto& header) {
-        return header.name == set_name(Set::kNodeAddresses, net::Family::kIpv4) ||
-               header.name == set_name(Set::kNodeAddresses, net::Family::kIpv6);
+        return header.name == set_name(Set::kNodePorts, net::Family::kIpv4) ||
+               header.name == set_name(Set::kNodePorts, net::Family::kIpv6);
     });
 }
 

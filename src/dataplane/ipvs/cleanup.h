@@ -1,5 +1,5 @@
 // Removes every trace of this mode, of both families, and nothing of anybody else: virtual servers that no set names
-// stay, and so does everything where what only we make (GHOSTIP-EXTERNAL-LOCAL, GHOSTIP-NODE-ADDRESSES) is missing: it
+// stay, and so does everything where what only we make (GHOSTIP-EXTERNAL-LOCAL, GHOSTIP-NODE-PORTS) is missing: it
 // is kube-proxy's. Where kube-proxy has taken a node back, only what only we make goes. Sysctls stay as they are.
 #pragma once
 

@@ -135,8 +135,6 @@ class Comparer {
         std::vector<SetEntry> others;
         for (const auto& [hairpin, count] : plan_.hairpins) others.push_back(hairpin_entry(hairpin));
         for (const auto& [service, check] : plan_.health_checks) others.push_back(health_check_entry(check.node_port));
-        for (const auto& address : node_port_addresses(plan_.node, context_.options))
-            others.push_back(address_entry(Set::kNodeAddresses, address));
         for (const auto& [address, count] : result_.addresses) others.push_back(address_entry(Set::kIpvsIps, address));
         for (const auto& entry : others) {
             want(entry);

@@ -117,16 +117,6 @@ IpvsDataplane::Extras IpvsDataplane::extras_of(const plan::Delta& delta) const {
     for (const auto& check : delta.health_checks)
         if (check.before && !came.contains(check.before->node_port))
             extras.removed.push_back(health_check_entry(check.before->node_port));
-    if (delta.node_rules) {
-        const auto before = node_port_addresses(delta.node_rules->before, options_);
-        const auto after = node_port_addresses(delta.node_rules->after, options_);
-        for (const auto& address : after)
-            if (!std::binary_search(before.begin(), before.end(), address))
-                extras.added.push_back(address_entry(Set::kNodeAddresses, address));
-        for (const auto& address : before)
-            if (!std::binary_search(after.begin(), after.end(), address))
-                extras.removed.push_back(address_entry(Set::kNodeAddresses, address));
-    }
     return extras;
 }
 

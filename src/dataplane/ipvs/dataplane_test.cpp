@@ -68,8 +68,8 @@ TEST(IpvsDataplane, AServiceWithAllThatItCanHave) {
                             "-A -t 5.6.7.8:80 -s rr -p 100\n-a -t 5.6.7.8:80 -r 10.0.0.1:8080 -m -w 1\n"));
     EXPECT_THAT(scene.machine.bound(), ElementsAre("1.2.3.4", "172.30.0.1", "5.6.7.8"));
     EXPECT_THAT(scene.machine.elements(),
-                ElementsAre("GHOSTIP-NODE-ADDRESSES 192.168.0.2", "GHOSTIP-NODE-ADDRESSES 192.168.1.2",
-                            "GHOSTIP-NODE-ADDRESSES 192.168.99.11", "KUBE-CLUSTER-IP 172.30.0.1,tcp:80",
+                ElementsAre("GHOSTIP-NODE-PORTS 192.168.0.2,tcp:30080", "GHOSTIP-NODE-PORTS 192.168.1.2,tcp:30080",
+                            "GHOSTIP-NODE-PORTS 192.168.99.11,tcp:30080", "KUBE-CLUSTER-IP 172.30.0.1,tcp:80",
                             "KUBE-EXTERNAL-IP 5.6.7.8,tcp:80", "KUBE-IPVS-IPS 1.2.3.4", "KUBE-IPVS-IPS 172.30.0.1",
                             "KUBE-IPVS-IPS 5.6.7.8", "KUBE-LOAD-BALANCER 1.2.3.4,tcp:80",
                             "KUBE-LOAD-BALANCER-FW 1.2.3.4,tcp:80",
@@ -191,6 +191,70 @@ TEST(IpvsDataplane, ForeignVirtualServersStay) {
     EXPECT_THAT(successor.dataplane.set_aside(), SizeIs(1));
     ASSERT_TRUE(clean_servers(machine.ipvs, machine.sets, machine.links));
     EXPECT_EQ(machine.servers(), before);
+}
+
+// One of somebody else's at an address of the node, with the port of a node port that is served at others.
+TEST(IpvsDataplane, ForeignVirtualServersAtNodeAddressesStay) {
+    auto settings = node_settings();
+    settings.node_port_ranges = cidrs({"192.168.0.0/24"});
+    IpvsPlanner planner(settings);
+    Machine machine;
+    OnMachine process(machine);
+    ASSERT_TRUE(process.reconcile(planner.plan()));
+    kernel::ipvs::Service foreign;
+    foreign.key = key("192.168.99.11", 30080);
+    foreign.scheduler = "wlc";
+    machine.ipvs.add_foreign({foreign, {}});
+    foreign.key = key("192.168.99.11", 30080, Protocol::kUdp);
+    machine.ipvs.add_foreign({foreign, {}});
+    const auto applied = process.apply(planner.apply({put(balanced()), put(web_slice({{"10.0.0.1"}}))}));
+    ASSERT_TRUE(applied);
+    EXPECT_THAT(applied->set_aside, IsEmpty());
+    const auto there = machine.all();
+    EXPECT_THAT(machine.servers(), Contains("-A -t 192.168.99.11:30080 -s wlc\n"));
+    EXPECT_THAT(machine.servers(), Contains(HasSubstr("192.168.0.2:30080 -r 10.0.0.1:8080")));
+    const auto looked = process.look_and_check(planner.plan());
+    ASSERT_TRUE(looked);
+    EXPECT_EQ(looked->differences, 0U);
+    OnMachine successor(machine);
+    ASSERT_TRUE(successor.reconcile(planner.plan()));
+    EXPECT_EQ(machine.all(), there);
+    ASSERT_TRUE(clean_servers(machine.ipvs, machine.sets, machine.links));
+    EXPECT_THAT(machine.servers(),
+                ElementsAre("-A -t 192.168.99.11:30080 -s wlc\n", "-A -u 192.168.99.11:30080 -s wlc\n"));
+}
+
+// Its sets have ports only, and it has all of them at all addresses of the node.
+TEST(IpvsDataplane, NodePortsOfKubeProxyAreTakenOver) {
+    Machine machine;
+    IpvsPlanner planner;
+    static_cast<void>(planner.apply({put(balanced()), put(web_slice({{"10.0.0.1"}}))}));
+    OnMachine fresh(machine);
+    ASSERT_TRUE(fresh.reconcile(planner.plan()));
+    const auto before = machine.all();
+    // As kube-proxy would have left it: without our set, or with an old one that lacks the port.
+    for (const bool old : {false, true}) {
+        const auto set = definition(Set::kNodePorts, net::Family::kIpv4);
+        ASSERT_TRUE(machine.sets.destroy(set.name));
+        if (old) {
+            ASSERT_TRUE(machine.sets.create(set));
+            const kernel::ipset::Element other{ip("192.168.0.2"), Protocol::kTcp, 30081, {}};
+            ASSERT_TRUE(machine.sets.add(set.name, set.type, {&other, 1}));
+        }
+        kernel::ipvs::Service unwanted;
+        unwanted.key = key("192.168.99.11", 30085);
+        machine.ipvs.add_foreign({unwanted, {}});
+        kernel::ipset::Element port;
+        port.port = 30085;
+        ASSERT_TRUE(machine.sets.add("KUBE-NODE-PORT-TCP", kernel::ipset::Type::kPort, {&port, 1}));
+        machine.ipvs.clear_log();
+        OnMachine successor(machine);
+        ASSERT_TRUE(successor.reconcile(planner.plan()));
+        EXPECT_THAT(successor.dataplane.set_aside(), IsEmpty());
+        EXPECT_EQ(machine.all(), before);
+        ASSERT_THAT(machine.ipvs.log(), SizeIs(1));
+        EXPECT_EQ(text(machine.ipvs.log().front()), "delete service TCP 192.168.99.11:30085");
+    }
 }
 
 TEST(IpvsDataplane, WhatWasSetAsideComesWhenItCan) {
@@ -654,7 +718,7 @@ TEST(IpvsCleanup, LeavesWhatIsKubeProxys) {
     for (const auto set : {Set::kClusterIp, Set::kNodePortTcp, Set::kIpvsIps})
         ASSERT_TRUE(machine.sets.create(definition(set, net::Family::kIpv4)));
     EXPECT_FALSE(are_ours(machine.sets).value());
-    ASSERT_TRUE(machine.sets.create(definition(Set::kNodeAddresses, net::Family::kIpv6)));
+    ASSERT_TRUE(machine.sets.create(definition(Set::kNodePorts, net::Family::kIpv6)));
     EXPECT_TRUE(are_ours(machine.sets).value());
 }
 

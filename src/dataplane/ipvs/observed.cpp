@@ -40,15 +40,18 @@ bool Observed::has(const SetEntry& entry) const {
     return there && std::binary_search(there->begin(), there->end(), entry.element);
 }
 
-bool Observed::is_ours(const kernel::ipvs::ServiceKey& key) const {
+bool Observed::is_named(const kernel::ipvs::ServiceKey& key) const {
     const Element element{key.address, key.protocol, key.port, std::nullopt};
-    for (const auto set : kNamingSets)
-        if (has({set, element})) return true;
-    if (key.protocol == net::Protocol::kSctp) return false;
+    return std::any_of(kNamingSets.begin(), kNamingSets.end(), [&](const auto set) { return has({set, element}); });
+}
+
+bool Observed::is_ours(const kernel::ipvs::ServiceKey& key) const {
+    if (is_named(key)) return true;
+    if (key.protocol == net::Protocol::kSctp || own_node_ports.contains({key.protocol, key.port})) return false;
     Element port;
     port.port = key.port;
-    if (!has({key.protocol == net::Protocol::kTcp ? Set::kNodePortTcp : Set::kNodePortUdp, port})) return false;
-    return node.contains(key.address) || has(address_entry(Set::kNodeAddresses, key.address));
+    return has({key.protocol == net::Protocol::kTcp ? Set::kNodePortTcp : Set::kNodePortUdp, port}) &&
+           node.contains(key.address);
 }
 
 Result<Observed> observe_servers(kernel::ipvs::Ipvs& ipvs, kernel::ipset::Sets& sets, kernel::link::Links& links,
@@ -60,6 +63,8 @@ Result<Observed> observe_servers(kernel::ipvs::Ipvs& ipvs, kernel::ipset::Sets& 
         std::sort(contents->elements.begin(), contents->elements.end());
         observed.sets[static_cast<std::size_t>(row.set)] = std::move(contents->elements);
     }
+    if (const auto& node_ports = observed.sets[static_cast<std::size_t>(Set::kNodePorts)])
+        for (const auto& one : *node_ports) observed.own_node_ports.emplace(one.protocol, one.port);
     ASSIGN_OR_RETURN(observed.services, list_services(ipvs, family));
     ASSIGN_OR_RETURN(const auto addresses, links.addresses());
     for (const auto& one : addresses) {

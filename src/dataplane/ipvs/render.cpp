@@ -98,8 +98,6 @@ std::string render(const plan::Plan& plan) {
         }
     for (const auto& [hairpin, count] : plan.hairpins) put(hairpin_entry(hairpin));
     for (const auto& [service, check] : plan.health_checks) put(health_check_entry(check.node_port));
-    for (const auto& address : node_port_addresses(plan.node, options))
-        put(address_entry(Set::kNodeAddresses, address));
     std::string device;
     for (const auto& address : addresses) {
         put(address_entry(Set::kIpvsIps, address));

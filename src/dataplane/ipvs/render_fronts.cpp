@@ -63,6 +63,7 @@ SetEntry port_entry(Set set, std::uint16_t port) {
 
 void add_node_port_entries(Front& front, bool local) {
     const auto protocol = front.key.protocol;
+    for (const auto& server : front.servers) front.entries.push_back(at(Set::kNodePorts, server.service.key));
     if (protocol == net::Protocol::kSctp) {
         for (const auto& server : front.servers) {
             front.entries.push_back(at(Set::kNodePortSctp, server.service.key));

@@ -85,8 +85,10 @@ Result<void> Writer::change_sets(std::span<const SetEntry> entries, bool add, co
         elements[static_cast<std::size_t>(entries[i].set)].push_back(entries[i].element);
         indices[static_cast<std::size_t>(entries[i].set)].push_back(i);
     }
-    for (const auto& row : set_rows()) {
-        const auto set = static_cast<std::size_t>(row.set);
+    // What names a virtual server comes first and goes last (names.h).
+    for (std::size_t i = 0; i < kSetCount; ++i) {
+        const auto set = add ? i : kSetCount - 1 - i;
+        const auto& row = set_rows()[set];
         if (elements[set].empty()) continue;
         const auto name = set_name(row.set, family_);
         const auto start = std::chrono::steady_clock::now();
