@@ -20,7 +20,8 @@ constexpr std::string_view kIptablesMode = "iptables";
 constexpr std::string_view kIpvsMode = "ipvs";
 constexpr const char* kIpvsDevice = "kube-ipvs0";
 constexpr std::size_t kLongestSetName = 31;
-constexpr std::string_view kOwnSet = "GHOSTIP-NODE-PORTS";  // which kube-proxy does not have
+// Which kube-proxy does not have; of a family that the node has not there is none.
+constexpr std::array<const char*, 2> kOwnSets{"GHOSTIP-NODE-PORTS", "GHOSTIP-6-NODE-PORTS"};
 constexpr std::array<std::string_view, 20> kSets{
     "KUBE-LOOP-BACK",
     "KUBE-CLUSTER-IP",
@@ -41,7 +42,7 @@ constexpr std::array<std::string_view, 20> kSets{
     "KUBE-HEALTH-CHECK-NODE-PORT",
     "GHOSTIP-DROP",
     "GHOSTIP-DROP-OWN",
-    kOwnSet,
+    "GHOSTIP-NODE-PORTS",
 };
 
 // Two programs stand behind the name iptables, with rules of their own each.
@@ -217,9 +218,13 @@ void clean_ipvs(TraceHost& host, const TraceScope& scope, Removed& removed) {
     if (scope.mode == kIpvsMode) return;
     if (scope.whose == Whose::kOurs) {
         if (!host.sets_available()) return;
-        const auto ours = host.set_exists(std::string(kOwnSet));
-        if (!ours) removed.failed.push_back(ours.error());
-        if (!ours || !*ours) return;
+        bool some = false;
+        for (const auto* name : kOwnSets) {
+            const auto ours = host.set_exists(name);
+            if (!ours) removed.failed.push_back(ours.error());
+            some = some || (ours && *ours);
+        }
+        if (!some) return;
     }
     if (!clean_servers(host, scope.ipvs, removed)) return;
     clean_device(host, removed);

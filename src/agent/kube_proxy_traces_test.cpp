@@ -264,6 +264,12 @@ TEST(KubeProxyTraces, OfIpvsOnlyOursGoesWhereThatIsAsked) {
     host.sets = {"KUBE-CLUSTER-IP", "GHOSTIP-NODE-PORTS", "GHOSTIP-6-NODE-PORTS"};
     EXPECT_THAT(remove_traces(host, {.whose = Whose::kOurs, .mode = "nftables"}).removed,
                 ElementsAre("2 virtual servers of IPVS", "device kube-ipvs0", "3 sets of ip_set"));
+    // Of a node that has IPv6 alone.
+    host.device = true;
+    host.servers = kernel::ipvs::Servers{1, 0};
+    host.sets = {"KUBE-6-CLUSTER-IP", "GHOSTIP-6-NODE-PORTS"};
+    EXPECT_THAT(remove_traces(host, {.whose = Whose::kOurs, .mode = "nftables"}).removed,
+                ElementsAre("1 virtual servers of IPVS", "device kube-ipvs0", "2 sets of ip_set"));
 }
 
 TEST(KubeProxyTraces, IpvsIsLeftWhileItCarriesConnections) {
