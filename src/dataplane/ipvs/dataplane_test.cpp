@@ -403,6 +403,9 @@ TEST(IpvsDataplane, PolicyLocal) {
         "DNAT "
         "--to-destination 172.30.0.1:80";
     EXPECT_THAT(scene.machine.rules(), Contains(kRule));
+    EXPECT_THAT(scene.machine.rules(),
+                Contains("nat: -A GHOSTIP-SHORT-CIRCUIT -p tcp -m comment --comment \"ns/web:p\" -m set --match-set "
+                         "GHOSTIP-NODE-PORTS dst,dst -m tcp --dport 30080 -j DNAT --to-destination 172.30.0.1:80"));
     ASSERT_TRUE(scene.change({put(web_slice({{"10.0.0.1", "r", "other"}, {"10.0.0.2", "r", "test-node"}}))}));
     EXPECT_THAT(scene.machine.elements(), Not(Contains("GHOSTIP-DROP 1.2.3.4,tcp:80")));
     EXPECT_THAT(scene.machine.servers(),

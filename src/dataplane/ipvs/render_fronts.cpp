@@ -124,9 +124,10 @@ std::string short_circuit(const plan::ServicePortPlan& plan, const Destination& 
     kernel::iptables::RuleText text(rule, kernel::iptables::Form::kSaved, context.family);
     text.begin("-A", chains::kShortCircuit);
     if (!destination.key.node_port) text.destination(net::Prefix::host(destination.key.address));
-    text.protocol(destination.key.protocol)
-        .comment(plan.name.text())
-        .destination_port(destination.key.protocol, destination.key.port)
+    text.protocol(destination.key.protocol).comment(plan.name.text());
+    // The port of an address that is no node's is somebody else's (a Service's whose pods come here too).
+    if (destination.key.node_port) text.in_set(set_name(Set::kNodePorts, context.family), "dst,dst");
+    text.destination_port(destination.key.protocol, destination.key.port)
         .translate(inner->key.address, inner->key.port)
         .end();
     return rule;
