@@ -21,7 +21,12 @@ class Comparer {
   public:
     Comparer(const Kernel& kernel, const plan::Plan& plan, const Context& context, const std::set<ServiceKey>& known,
              Observed observed)
-        : kernel_(kernel), plan_(plan), context_(context), known_(known), observed_(std::move(observed)) {}
+        : kernel_(kernel),
+          plan_(plan),
+          limits_(without_taken(context.limits)),
+          context_{context.node, context.family, context.options, limits_},
+          known_(known),
+          observed_(std::move(observed)) {}
 
     Result<Comparison> run(bool random_fully) {
         ASSIGN_OR_RETURN(auto fronts, accepted_fronts());
@@ -38,6 +43,12 @@ class Comparer {
     }
 
   private:
+    // Who has what is found anew.
+    static Limits without_taken(Limits limits) {
+        limits.taken.clear();
+        return limits;
+    }
+
     // Without those that somebody else has: who was there before, and among Services the kind that counts more.
     Result<std::vector<Front>> accepted_fronts() {
         std::vector<Front> all;
@@ -51,26 +62,33 @@ class Comparer {
                 result_.aside.emplace(front.key, *aside);
                 continue;
             }
-            ASSIGN_OR_RETURN(const auto reason, objection(front));
-            if (!reason.empty()) {
-                result_.aside.emplace(front.key, Aside::of(front, reason));
+            ASSIGN_OR_RETURN(const auto objections, objections_to(front));
+            if (!objections.empty() && !front.key.node_port) {
+                result_.aside.emplace(front.key, Aside::of(front, objections.begin()->second));
                 continue;
             }
+            for (const auto& [key, reason] : objections) leave_out(front, key);
+            result_.taken.insert(objections.begin(), objections.end());
             for (const auto& server : front.servers) wanted_.insert(server.service.key);
-            accepted.push_back(std::move(front));
+            if (!front.servers.empty()) accepted.push_back(std::move(front));
         }
         return accepted;
     }
 
-    Result<std::string> objection(const Front& front) const {
+    // Virtual servers of the front that somebody else has.
+    Result<std::map<ServiceKey, std::string>> objections_to(const Front& front) const {
+        std::map<ServiceKey, std::string> objections;
         for (const auto& server : front.servers) {
             const auto& key = server.service.key;
-            if (wanted_.contains(key)) return fmt::format("another Service has the virtual server {}", text(key));
+            if (wanted_.contains(key)) {
+                objections.emplace(key, another_service_has(key));
+                continue;
+            }
             if (!observed_.services.contains(key) || is_ours(key)) continue;
             ASSIGN_OR_RETURN(const bool was_ours, has_lost_its_element(front, server));
-            if (!was_ours) return fmt::format("the virtual server {} is there already and not ours", text(key));
+            if (!was_ours) objections.emplace(key, somebody_else_has(key));
         }
-        return std::string();
+        return objections;
     }
 
     bool is_ours(const ServiceKey& key) const { return known_.contains(key) || observed_.is_ours(key); }
@@ -183,7 +201,8 @@ class Comparer {
 
     const Kernel& kernel_;
     const plan::Plan& plan_;
-    const Context& context_;
+    const Limits limits_;
+    const Context context_;
     const std::set<ServiceKey>& known_;
     Observed observed_;
     std::set<ServiceKey> wanted_;
@@ -212,6 +231,14 @@ std::optional<Aside> Aside::beforehand(const Front& front, const Context& contex
 
 std::string text_of(const std::map<plan::DestinationKey, std::string>& short_circuits) {
     std::string text;
+std::string another_service_has(const ServiceKey& key) {
+    return fmt::format("another Service has the virtual server {}", text(key));
+}
+
+std::string somebody_else_has(const ServiceKey& key) {
+    return fmt::format("the virtual server {} is there already and not ours", text(key));
+}
+
     for (const auto& [key, rule] : short_circuits) text += rule;
     return text;
 }

@@ -149,6 +149,7 @@ Result<void> IpvsDataplane::unbind(const std::vector<net::IpAddress>& addresses,
 
 Result<void> IpvsDataplane::write(std::vector<FrontChange>& changes, const Extras& extras,
                                   const plan::NodeRules& node_before, Outcome& outcome) {
+    RETURN_IF_ERROR(leave_to_others(changes, outcome));
     Writer writer(host_.kernel, family_, options_, Writer::Refused::kError, limits_.unknown_schedulers,
                   state_->draining, outcome);
     RETURN_IF_ERROR(writer.add(extras.added));
@@ -246,6 +247,7 @@ std::vector<SetAside> IpvsDataplane::set_aside() const {
     std::vector<SetAside> list;
     if (!state_) return list;
     for (const auto& [key, aside] : state_->aside) list.push_back({aside.name.text(), aside.reason});
+    list_taken(list);
     if (!limits_.unknown_schedulers.empty())
         for (const auto& plan : state_->service_ports)
             if (limits_.unknown_schedulers.contains(plan->scheduler))

@@ -89,7 +89,9 @@ class IpvsDataplane final : public Dataplane {
     [[nodiscard]] Result<void> unbind(const std::vector<net::IpAddress>& addresses, Outcome& outcome);
     [[nodiscard]] Result<void> try_refused_again();
     [[nodiscard]] Result<void> withdraw(const std::set<net::IpAddress>& refused, Outcome& outcome);
-    [[nodiscard]] Result<void> give_way(const std::vector<FrontChange>& changes, Outcome& outcome);
+    void list_taken(std::vector<SetAside>& list) const;
+    [[nodiscard]] Result<void> leave_to_others(std::vector<FrontChange>& changes, Outcome& outcome);
+    [[nodiscard]] Result<void> give_way(std::vector<FrontChange>& changes, Outcome& outcome);
     [[nodiscard]] Result<void> take_places(const std::vector<FrontChange>& changes, Outcome& outcome);
     [[nodiscard]] std::optional<Front> front_of(const plan::DestinationKey& key) const;
     [[nodiscard]] Context context(const plan::NodeRules& node) const;

@@ -14,6 +14,7 @@ namespace {
 // What look() brings.
 struct Seen {
     std::uint64_t differences = 0;
+    std::map<kernel::ipvs::ServiceKey, std::string> taken;
 };
 
 }  // namespace
@@ -61,6 +62,7 @@ Result<void> IpvsDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
         outcome.differences = found.differences;
         outcome.examples = found.examples;
     }
+    limits_.taken = std::move(found.taken);
     State state;
     state.node = plan.node;
     for (const auto& [name, service_port] : plan.service_ports)
@@ -71,6 +73,7 @@ Result<void> IpvsDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
     state.draining = std::move(found.draining);
     for (const auto& [key, aside] : state.aside) outcome.set_aside.push_back({aside.name.text(), aside.reason});
     state_ = std::move(state);
+    list_taken(outcome.set_aside);
 
     Writer writer(host_.kernel, family_, options_, Writer::Refused::kSetAside, limits_.unknown_schedulers,
                   state_->draining, outcome);
@@ -118,14 +121,14 @@ std::function<Result<Dataplane::Sight>()> IpvsDataplane::look(const plan::Plan& 
         const Context context{plan.node, plan.family, options, limits};
         const auto known = written.keys(plan.family, options, limits);
         ASSIGN_OR_RETURN(const auto found, compare(*kernel, plan, context, known, random_fully));
-        return Sight(std::make_shared<const Seen>(Seen{found.differences}));
+        return Sight(std::make_shared<const Seen>(Seen{found.differences, found.taken}));
     };
 }
 
 // What was seen may be old by now, so that a difference only is a reason to look again.
 Result<Outcome> IpvsDataplane::check(const plan::Plan& plan, const Sight& sight) {
     const auto* seen = static_cast<const Seen*>(sight.get());
-    if (seen == nullptr || !state_ || seen->differences != 0) return reconcile(plan);
+    if (seen == nullptr || !state_ || seen->differences != 0 || seen->taken != limits_.taken) return reconcile(plan);
     const bool waits =
         std::any_of(state_->aside.begin(), state_->aside.end(), [](const auto& one) { return !one.second.by_option; });
     if (waits) return reconcile(plan);  // who was in the way may be gone

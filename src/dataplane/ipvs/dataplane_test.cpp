@@ -623,8 +623,8 @@ TEST(IpvsDataplane, AnAddressThatTheDeviceDoesNotTakeIsSetAside) {
     EXPECT_THAT(scene.machine.rules(), Contains(HasSubstr("1.2.3.4")));
 }
 
-// An external IP that is the node's own, at a port that is another Service's node port: the external IP's, while it is
-// there. Both ways in the call that brings the change.
+// An external IP that is the node's own, at a port that is another Service's node port: the external IP's there, while
+// it is there. Both ways in the call that brings the change.
 TEST(IpvsDataplane, ANodePortGivesWayAndComesBack) {
     Scene scene;
     auto other = plan::testing::service("other", "172.30.0.2", {service_port("p", 30080)});
@@ -638,7 +638,10 @@ TEST(IpvsDataplane, ANodePortGivesWayAndComesBack) {
     EXPECT_EQ(came->set_aside.front().object, "ns/web:p");
     EXPECT_THAT(came->set_aside.front().reason, HasSubstr("another Service has the virtual server"));
     EXPECT_THAT(scene.machine.servers(), Contains(HasSubstr("192.168.1.2:30080 -r 10.0.0.9:9090")));
-    EXPECT_THAT(scene.machine.servers(), Not(Contains(HasSubstr("192.168.0.2:30080"))));
+    EXPECT_THAT(scene.machine.servers(), Contains(HasSubstr("192.168.0.2:30080 -r 10.0.0.1:8080")));
+    EXPECT_THAT(scene.machine.servers(), Contains(HasSubstr("192.168.99.11:30080 -r 10.0.0.1:8080")));
+    EXPECT_THAT(scene.machine.elements(), Not(Contains("GHOSTIP-NODE-PORTS 192.168.1.2,tcp:30080")));
+    EXPECT_THAT(scene.process.dataplane.set_aside(), SizeIs(1));
     const auto there = scene.machine.all();
     const auto looked = scene.process.look_and_check(scene.planner.plan());
     ASSERT_TRUE(looked);
@@ -649,6 +652,102 @@ TEST(IpvsDataplane, ANodePortGivesWayAndComesBack) {
     ASSERT_TRUE(went) << went.error().message;
     EXPECT_THAT(scene.process.dataplane.set_aside(), IsEmpty());
     EXPECT_EQ(scene.machine.all(), before);
+}
+
+// Both in one change, and the node port after the external IP.
+TEST(IpvsDataplane, ANodePortComesWhereAnExternalIpIs) {
+    auto other = plan::testing::service("other", "172.30.0.2", {service_port("p", 30080)});
+    other.external_ips = ips({"192.168.1.2", "192.168.0.2"});
+    const auto other_slice = slice("other", "other", {slice_port("p", 9090)}, {{"10.0.0.9"}});
+    for (const bool together : {true, false}) {
+        SCOPED_TRACE(together);
+        Scene scene;
+        std::vector<api::Change> changes{put(other), put(other_slice)};
+        if (!together) {
+            ASSERT_TRUE(scene.change(changes));
+            changes.clear();
+        }
+        changes.push_back(put(balanced()));
+        changes.push_back(put(web_slice({{"10.0.0.1"}})));
+        const auto came = scene.change(changes);
+        ASSERT_TRUE(came) << came.error().message;
+        EXPECT_THAT(scene.process.dataplane.set_aside(), SizeIs(2));
+        for (const auto* address : {"192.168.1.2", "192.168.0.2"})
+            EXPECT_THAT(scene.machine.servers(),
+                        Contains(HasSubstr(fmt::format("{}:30080 -r 10.0.0.9:9090", address))));
+        EXPECT_THAT(scene.machine.servers(), Contains(HasSubstr("192.168.99.11:30080 -r 10.0.0.1:8080")));
+        const auto there = scene.machine.all();
+        ASSERT_TRUE(scene.process.look_and_check(scene.planner.plan()));
+        EXPECT_EQ(scene.machine.all(), there) << "as a look at everything has it";
+        // One of the two, while the node port's endpoints change.
+        other.external_ips = ips({"192.168.0.2"});
+        ASSERT_TRUE(scene.change({put(other), put(web_slice({{"10.0.0.2"}}))}));
+        EXPECT_THAT(scene.machine.servers(), Contains(HasSubstr("192.168.1.2:30080 -r 10.0.0.2:8080")));
+        EXPECT_THAT(scene.process.dataplane.set_aside(), SizeIs(1));
+        other.external_ips = ips({"192.168.1.2", "192.168.0.2"});
+    }
+}
+
+// A virtual address with a virtual server of keepalived's comes to the node, or its server alone.
+TEST(IpvsDataplane, ANodePortGoesWithoutTheAddressThatSomebodyElseHas) {
+    kernel::ipvs::Service foreign;
+    foreign.key = key("192.168.50.1", 30080);
+    foreign.scheduler = "wlc";
+    const std::string kForeign = "-A -t 192.168.50.1:30080 -s wlc\n";
+    for (const bool address_first : {true, false}) {
+        SCOPED_TRACE(address_first);
+        Scene scene;
+        plan::HostFacts host{ips({"127.0.0.1", "192.168.0.2", "192.168.50.1"})};
+        if (address_first) {
+            scene.machine.links.add_address({"eth0", ip("192.168.50.1"), 32});
+            ASSERT_TRUE(scene.process.apply(scene.planner.set_host(host)));
+        } else {
+            ASSERT_TRUE(scene.change({put(balanced()), put(web_slice({{"10.0.0.1"}}))}));
+        }
+        scene.machine.ipvs.add_foreign({foreign, {}});
+        const auto applied = address_first ? scene.change({put(balanced()), put(web_slice({{"10.0.0.1"}}))})
+                                           : scene.process.apply(scene.planner.set_host(host));
+        ASSERT_TRUE(applied) << applied.error().message;
+        ASSERT_THAT(applied->set_aside, SizeIs(1));
+        EXPECT_EQ(applied->set_aside.front().object, "ns/web:p");
+        EXPECT_THAT(applied->set_aside.front().reason,
+                    HasSubstr("TCP 192.168.50.1:30080 is there already and not ours"));
+        EXPECT_THAT(scene.machine.servers(), Contains(kForeign));
+        EXPECT_THAT(scene.machine.servers(), Contains(HasSubstr("192.168.0.2:30080 -r 10.0.0.1:8080")));
+        const auto there = scene.machine.all();
+        const auto looked = scene.process.look_and_check(scene.planner.plan());
+        ASSERT_TRUE(looked);
+        EXPECT_EQ(looked->differences, 0U);
+        OnMachine successor(scene.machine);
+        ASSERT_TRUE(successor.reconcile(scene.planner.plan()));
+        EXPECT_EQ(scene.machine.all(), there);
+        // It is tried again when that one is gone.
+        const kernel::ipvs::Command gone{Verb::kDeleteService, foreign, {}};
+        ASSERT_TRUE(scene.machine.ipvs.apply({&gone, 1}));
+        ASSERT_TRUE(successor.look_and_check(scene.planner.plan()));
+        EXPECT_THAT(scene.machine.servers(), Contains(HasSubstr("192.168.50.1:30080 -r 10.0.0.1:8080")));
+        EXPECT_THAT(successor.dataplane.set_aside(), IsEmpty());
+    }
+}
+
+// An element of ours at somebody else's virtual server would make it ours at the next look.
+TEST(IpvsDataplane, AFailureLeavesNoElementAtWhatIsForeign) {
+    kernel::ipvs::Service foreign;
+    foreign.key = key("172.30.0.1");
+    foreign.scheduler = "wlc";
+    for (const std::uint64_t call : {1U, 2U, 3U, 4U, 5U, 6U, 7U, 8U}) {
+        SCOPED_TRACE(call);
+        Scene scene;
+        scene.machine.ipvs.add_foreign({foreign, {}});
+        scene.machine.ipvs.fail_call(call, ENOBUFS);
+        const auto delta = scene.planner.apply({put(balanced()), put(web_slice({{"10.0.0.1"}}))});
+        static_cast<void>(scene.process.apply(delta));
+        EXPECT_THAT(scene.machine.elements(), Not(Contains("KUBE-CLUSTER-IP 172.30.0.1,tcp:80")));
+        scene.machine.forget_failures();
+        ASSERT_TRUE(scene.process.reconcile(scene.planner.plan()));
+        EXPECT_THAT(scene.machine.servers(), Contains("-A -t 172.30.0.1:80 -s wlc\n"));
+        EXPECT_THAT(scene.machine.servers(), Contains(HasSubstr("1.2.3.4:80 -r 10.0.0.1:8080")));
+    }
 }
 
 TEST(IpvsDataplane, NodeAddressesComeAndGo) {

@@ -1,8 +1,9 @@
 // What a destination of the plan becomes: virtual servers with their destinations, elements of sets, an address of the
 // device, and a way for pods and this node past it. Values; no kernel.
 //
-// A front is written as a whole or set aside as a whole. What a mode decides about packets stands in the plan; here it
-// is only spelled in another language.
+// A front is written as a whole or set aside as a whole; only a node port does without single addresses, where somebody
+// else has the virtual server. What a mode decides about packets stands in the plan; here it is only spelled in another
+// language.
 #pragma once
 
 #include <cstdint>
@@ -51,6 +52,7 @@ struct Front {
 struct Limits {
     std::set<std::string> unknown_schedulers;                 // the one of the options serves instead
     std::map<net::IpAddress, std::string> refused_addresses;  // that the device did not take, and why
+    std::map<kernel::ipvs::ServiceKey, std::string> taken;    // of node ports: that somebody else has, and who
 };
 
 // What fronts are made from, beside the service port.
@@ -63,6 +65,10 @@ struct Context {
 
 // In the order of the plan's destinations. A node port is not among them where this node has no address for it.
 [[nodiscard]] std::vector<Front> render_fronts(const plan::ServicePortPlan& plan, const Context& context);
+
+// Without this one of its virtual servers and the entries for it; nothing is left of a front that had no other.
+void leave_out(Front& front, const kernel::ipvs::ServiceKey& key);
+[[nodiscard]] const Server* find_server(const Front& front, const kernel::ipvs::ServiceKey& key);
 
 [[nodiscard]] bool is_excluded(const net::IpAddress& address, const IpvsOptions& options);
 // Addresses that node ports have virtual servers at, sorted.

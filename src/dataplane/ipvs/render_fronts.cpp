@@ -161,10 +161,13 @@ std::vector<Front> render_fronts(const plan::ServicePortPlan& plan, const Contex
         front.name = plan.name;
         const auto addresses = destination.key.node_port ? node_port_addresses(context.node, context.options)
                                                          : std::vector<net::IpAddress>{destination.key.address};
-        if (addresses.empty()) continue;
         const auto pool = behind(plan, destination, scheduler_of(plan, context));
-        for (const auto& address : addresses)
-            front.servers.push_back({service_at(address, plan, destination, context), pool});
+        for (const auto& address : addresses) {
+            auto service = service_at(address, plan, destination, context);
+            if (destination.key.node_port && context.limits.taken.contains(service.key)) continue;
+            front.servers.push_back({std::move(service), pool});
+        }
+        if (front.servers.empty()) continue;
         add_entries(front, destination);
         // An address of another device is local without us.
         if (!destination.key.node_port &&
@@ -175,6 +178,24 @@ std::vector<Front> render_fronts(const plan::ServicePortPlan& plan, const Contex
         fronts.push_back(std::move(front));
     }
     return fronts;
+}
+
+const Server* find_server(const Front& front, const kernel::ipvs::ServiceKey& key) {
+    const auto found = std::lower_bound(front.servers.begin(), front.servers.end(), key,
+                                        [](const auto& one, const auto& wanted) { return one.service.key < wanted; });
+    return found != front.servers.end() && found->service.key == key ? &*found : nullptr;
+}
+
+void leave_out(Front& front, const kernel::ipvs::ServiceKey& key) {
+    std::erase_if(front.servers, [&](const auto& server) { return server.service.key == key; });
+    if (front.servers.empty()) {
+        front = {};
+        return;
+    }
+    std::erase_if(front.entries, [&](const auto& entry) {
+        const auto& element = entry.element;
+        return element.address == key.address && element.protocol == key.protocol && element.port == key.port;
+    });
 }
 
 SetEntry hairpin_entry(const plan::Hairpin& hairpin) {

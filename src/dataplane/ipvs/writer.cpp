@@ -18,12 +18,6 @@ namespace {
 // So that others who write are not held up for long.
 constexpr std::size_t kCommandsAtOnce = 4096;
 
-const Server* find_server(const Front& front, const kernel::ipvs::ServiceKey& key) {
-    const auto found = std::lower_bound(front.servers.begin(), front.servers.end(), key,
-                                        [](const auto& one, const auto& wanted) { return one.service.key < wanted; });
-    return found != front.servers.end() && found->service.key == key ? &*found : nullptr;
-}
-
 const Destination* find_destination(const Server& server, const kernel::ipvs::DestinationKey& key) {
     const auto found = std::lower_bound(server.destinations.begin(), server.destinations.end(), key,
                                         [](const auto& one, const auto& wanted) { return one.key < wanted; });
@@ -161,8 +155,7 @@ Result<void> Writer::make_services(std::vector<FrontChange>& changes) {
                 if (have_name_of(changes[index].before.entries, service.key))
                     return Error{fmt::format("the virtual server {} was not seen, and is there", text(service.key)),
                                  EAGAIN};
-                set_aside(changes[index], index,
-                          fmt::format("the virtual server {} is there already and not ours", text(service.key)));
+                set_aside(changes[index], index, somebody_else_has(service.key));
             } else {
                 set_aside(changes[index], index, refusal.error.message);
             }

@@ -108,6 +108,10 @@ inline void hold_to_contract(Ipvs& ipvs, net::Family family) {
     }
     EXPECT_TRUE(ipvs.destinations(service_key(ipv4 ? "10.96.0.7" : "fd00:96::7", 80))->empty());
 
+    EXPECT_TRUE(ipvs.contains(web).value());
+    EXPECT_FALSE(ipvs.contains(service_key(ipv4 ? "10.96.0.7" : "fd00:96::7", 80)).value());
+    EXPECT_FALSE(ipvs.contains(service_key(ipv4 ? "10.96.0.1" : "fd00:96::1", 81)).value());
+
     std::vector<Command> away{{Verb::kDeleteDestination, service(web), one},
                               {Verb::kDeleteService, service(web), {}},
                               {Verb::kDeleteService, service(dns), {}},

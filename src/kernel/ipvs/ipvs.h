@@ -131,6 +131,8 @@ class Ipvs {
     [[nodiscard]] virtual Result<Info> info() = 0;
     // All services, foreign ones too, in no order. One that is there all the time is in it once.
     [[nodiscard]] virtual Result<std::vector<Service>> services() = 0;
+    // Is there such a service?
+    [[nodiscard]] virtual Result<bool> contains(const ServiceKey& service) = 0;
     // The destinations of one service; none, too, if there is no such service.
     [[nodiscard]] virtual Result<std::vector<Destination>> destinations(const ServiceKey& service) = 0;
     // Carries out the commands in their order. What was refused is in the answer, in that order; all else was done. An

@@ -45,6 +45,11 @@ Result<std::vector<Service>> MemoryIpvs::services() {
     return all;
 }
 
+Result<bool> MemoryIpvs::contains(const ServiceKey& service) {
+    if (auto error = begin_call("ask for IPVS service")) return *error;
+    return services_.contains(service);
+}
+
 Result<std::vector<Destination>> MemoryIpvs::destinations(const ServiceKey& service) {
     if (auto error = begin_call("list IPVS destinations")) return *error;
     ++counters_.lists;
