@@ -179,7 +179,9 @@ class Comparer {
             }
         }
         for (const auto& [key, service] : observed_.services) {
-            if (wanted_.contains(key) || !is_ours(key) || is_excluded(key.address, context_.options)) continue;
+            if (wanted_.contains(key) || !is_ours(key)) continue;
+            // One that a set names was written before its address was excluded.
+            if (is_excluded(key.address, context_.options) && !observed_.is_named(key)) continue;
             FrontChange change;
             change.before.servers.push_back({service, {}});
             result_.differ(fmt::format("virtual server {}", text(key)));
@@ -229,8 +231,6 @@ std::optional<Aside> Aside::beforehand(const Front& front, const Context& contex
     return of(front, refused->second);
 }
 
-std::string text_of(const std::map<plan::DestinationKey, std::string>& short_circuits) {
-    std::string text;
 std::string another_service_has(const ServiceKey& key) {
     return fmt::format("another Service has the virtual server {}", text(key));
 }
@@ -239,6 +239,8 @@ std::string somebody_else_has(const ServiceKey& key) {
     return fmt::format("the virtual server {} is there already and not ours", text(key));
 }
 
+std::string text_of(const std::map<plan::DestinationKey, std::string>& short_circuits) {
+    std::string text;
     for (const auto& [key, rule] : short_circuits) text += rule;
     return text;
 }

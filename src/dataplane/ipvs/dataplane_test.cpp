@@ -750,6 +750,25 @@ TEST(IpvsDataplane, AFailureLeavesNoElementAtWhatIsForeign) {
     }
 }
 
+// Its address was excluded while no process was there: nobody would ever take it away.
+TEST(IpvsDataplane, WhatWasServedBeforeItWasExcludedGoes) {
+    Scene scene;
+    ASSERT_TRUE(scene.change({put(balanced()), put(web_slice({{"10.0.0.1"}}))}));
+    kernel::ipvs::Service foreign;
+    foreign.key = key("172.30.0.77");
+    scene.machine.ipvs.add_foreign({foreign, {}});
+    IpvsOptions options;
+    options.exclude_cidrs = cidrs({"172.30.0.0/24", "192.168.1.0/24"});
+    OnMachine successor(scene.machine, options);
+    ASSERT_TRUE(successor.reconcile(scene.planner.plan()));
+    for (const auto& line : scene.machine.servers()) {
+        EXPECT_THAT(line, Not(HasSubstr("172.30.0.1:80")));
+        EXPECT_THAT(line, Not(HasSubstr("192.168.1.2:30080")));
+    }
+    EXPECT_THAT(scene.machine.servers(), Contains("-A -t 172.30.0.77:80 -s rr\n")) << "no set names it";
+    EXPECT_THAT(scene.machine.servers(), Contains(HasSubstr("192.168.0.2:30080 -r 10.0.0.1:8080")));
+}
+
 TEST(IpvsDataplane, NodeAddressesComeAndGo) {
     Scene scene;
     ASSERT_TRUE(scene.change({put(balanced()), put(web_slice({{"10.0.0.1"}}))}));
