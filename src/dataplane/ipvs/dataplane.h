@@ -90,6 +90,9 @@ class IpvsDataplane final : public Dataplane {
     [[nodiscard]] Result<void> try_refused_again();
     [[nodiscard]] Result<void> withdraw(const std::set<net::IpAddress>& refused, Outcome& outcome);
     void list_taken(std::vector<SetAside>& list) const;
+    void list_refused_endpoints(std::vector<SetAside>& list) const;
+    [[nodiscard]] Result<void> try_endpoints_again(const std::map<net::IpAddress, std::string>& refused,
+                                                   Outcome& outcome);
     [[nodiscard]] Result<void> leave_to_others(std::vector<FrontChange>& changes, Outcome& outcome);
     [[nodiscard]] Result<void> give_way(std::vector<FrontChange>& changes, Outcome& outcome);
     [[nodiscard]] Result<void> take_places(const std::vector<FrontChange>& changes, Outcome& outcome);

@@ -42,6 +42,34 @@ Result<void> IpvsDataplane::withdraw(const std::set<net::IpAddress>& refused, Ou
     return {};
 }
 
+void IpvsDataplane::list_refused_endpoints(std::vector<SetAside>& list) const {
+    const auto& refused = limits_.refused_endpoints;
+    if (refused.empty()) return;
+    for (const auto& plan : state_->service_ports)
+        for (const auto& endpoint : plan->pool(plan::PoolScope::kCluster))
+            if (const auto one = refused.find(endpoint.address); one != refused.end())
+                list.push_back(
+                    {plan->name.text(), fmt::format("endpoint {}: {}", endpoint.address.text(), one->second)});
+}
+
+// What is an address of nobody may be somebody's by now. Rare, so that all fronts are looked through.
+Result<void> IpvsDataplane::try_endpoints_again(const std::map<net::IpAddress, std::string>& refused,
+                                                Outcome& outcome) {
+    if (refused.empty()) return {};
+    const Limits known = limits_;
+    for (const auto& [address, reason] : refused) limits_.refused_endpoints.erase(address);
+    const Context before{state_->node, family_, options_, known};
+    std::vector<FrontChange> changes;
+    for (const auto& plan : state_->service_ports) {
+        auto held = render_fronts(*plan, before);
+        auto wanted = render_fronts(*plan, context(state_->node));  // as many, and in the same order
+        for (std::size_t i = 0; i < held.size(); ++i)
+            if (held[i] != wanted[i] && !state_->aside.contains(held[i].key))
+                changes.push_back({std::move(held[i]), std::move(wanted[i])});
+    }
+    return write(changes, {}, state_->node, outcome);
+}
+
 std::optional<Front> IpvsDataplane::front_of(const plan::DestinationKey& key) const {
     for (const auto& plan : state_->service_ports) {
         const bool owns = std::any_of(plan->destinations.begin(), plan->destinations.end(),

@@ -56,6 +56,7 @@ Result<void> IpvsDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
     RETURN_IF_ERROR(ensure_sets(*host_.kernel.sets, family_));
     const auto known = written().keys(family_, options_, limits_);
     RETURN_IF_ERROR(try_refused_again());
+    const auto refused_before = limits_.refused_endpoints;
     ASSIGN_OR_RETURN(auto found, compare(host_.kernel, plan, context(plan.node), known, random_fully_));
     // What another process left is no difference from what this one wrote.
     if (state_) {
@@ -75,8 +76,7 @@ Result<void> IpvsDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
     state_ = std::move(state);
     list_taken(outcome.set_aside);
 
-    Writer writer(host_.kernel, family_, options_, Writer::Refused::kSetAside, limits_.unknown_schedulers,
-                  state_->draining, outcome);
+    Writer writer(host_.kernel, family_, options_, Writer::Refused::kSetAside, limits_, state_->draining, outcome);
     RETURN_IF_ERROR(writer.add(found.added));
     RETURN_IF_ERROR(writer.arrive(found.changes));
     for (const auto& [index, aside] : writer.asides()) {
@@ -109,6 +109,7 @@ Result<void> IpvsDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
     RETURN_IF_ERROR(writer.depart(found.changes));
     RETURN_IF_ERROR(writer.remove(found.removed));
     RETURN_IF_ERROR(withdraw(refused, outcome));
+    RETURN_IF_ERROR(try_endpoints_again(refused_before, outcome));
     if (found.drained) RETURN_IF_ERROR(writer.drain(std::set<Leaving>(state_->draining)));
     report_rules(outcome);
     return {};
@@ -131,10 +132,9 @@ Result<Outcome> IpvsDataplane::check(const plan::Plan& plan, const Sight& sight)
     if (seen == nullptr || !state_ || seen->differences != 0 || seen->taken != limits_.taken) return reconcile(plan);
     const bool waits =
         std::any_of(state_->aside.begin(), state_->aside.end(), [](const auto& one) { return !one.second.by_option; });
-    if (waits) return reconcile(plan);  // who was in the way may be gone
+    if (waits || !limits_.refused_endpoints.empty()) return reconcile(plan);  // who was in the way may be gone
     Outcome outcome;
-    Writer writer(host_.kernel, family_, options_, Writer::Refused::kError, limits_.unknown_schedulers,
-                  state_->draining, outcome);
+    Writer writer(host_.kernel, family_, options_, Writer::Refused::kError, limits_, state_->draining, outcome);
     if (auto drained = writer.drain(std::set<Leaving>(state_->draining)); !drained) {
         state_.reset();  // which of them are gone?
         return drained.error();

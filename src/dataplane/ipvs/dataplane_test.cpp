@@ -623,6 +623,70 @@ TEST(IpvsDataplane, AnAddressThatTheDeviceDoesNotTakeIsSetAside) {
     EXPECT_THAT(scene.machine.rules(), Contains(HasSubstr("1.2.3.4")));
 }
 
+// A Service can have it: only some special ranges are refused by the API server.
+TEST(IpvsDataplane, AnEndpointThatIpvsDoesNotTakeIsLeftOutAlone) {
+    Scene scene;
+    scene.machine.ipvs.refuse_destination(ip("192.168.0.255"));
+    const auto applied =
+        scene.change({put(balanced()), put(web_slice({{"10.0.0.1"}, {"192.168.0.255"}, {"255.255.255.255"}}))});
+    ASSERT_TRUE(applied) << applied.error().message;
+    EXPECT_THAT(scene.process.dataplane.set_aside(), SizeIs(2));
+    EXPECT_EQ(scene.process.dataplane.set_aside().front().object, "ns/web:p");
+    EXPECT_THAT(scene.process.dataplane.set_aside().front().reason,
+                HasSubstr("endpoint 192.168.0.255: add destination"));
+    const std::string kWeb = "-A -t 172.30.0.1:80 -s rr\n-a -t 172.30.0.1:80 -r {} -m -w 1\n";
+    EXPECT_THAT(scene.machine.servers(), Contains(fmt::format(fmt::runtime(kWeb), "10.0.0.1:8080")));
+
+    // A change costs what a change costs, and who leaves leaves.
+    scene.machine.ipvs.clear_log();
+    const auto lists = scene.machine.ipvs.counters().lists;
+    const auto changed = scene.change({put(web_slice({{"10.0.0.2"}, {"192.168.0.255"}, {"255.255.255.255"}}))});
+    ASSERT_TRUE(changed) << changed.error().message;
+    EXPECT_THAT(changed->set_aside, IsEmpty());
+    EXPECT_EQ(scene.machine.ipvs.counters().lists - lists, 6U) << "only for connections";
+    EXPECT_THAT(scene.machine.servers(), Contains(fmt::format(fmt::runtime(kWeb), "10.0.0.2:8080")));
+    EXPECT_EQ(scene.machine.ipvs.log().size(), 3 * 6U) << "in, weight 0, out, of six virtual servers";
+
+    // Also where another process finds it.
+    OnMachine successor(scene.machine);
+    const auto taken = successor.reconcile(scene.planner.plan());
+    ASSERT_TRUE(taken) << taken.error().message;
+    EXPECT_EQ(successor.dataplane.set_aside().size(), 2U);
+    auto looked = successor.look_and_check(scene.planner.plan());
+    ASSERT_TRUE(looked) << looked.error().message;
+    EXPECT_EQ(looked->differences, 0U);
+
+    // It is tried again.
+    scene.machine.ipvs.accept_destination(ip("192.168.0.255"));
+    looked = successor.look_and_check(scene.planner.plan());
+    ASSERT_TRUE(looked) << looked.error().message;
+    EXPECT_THAT(scene.machine.servers(), Contains(HasSubstr("192.168.99.11:30080 -r 192.168.0.255:8080")));
+    EXPECT_EQ(successor.dataplane.set_aside().size(), 1U);
+}
+
+// What the kernel refuses keeps nobody who left: another pod may have the address by now.
+TEST(IpvsDataplane, WhoLeftLeavesAlsoWhereSomethingElseIsRefused) {
+    for (const std::uint64_t command : {1U, 2U}) {
+        SCOPED_TRACE(command);
+        Scene scene;
+        ASSERT_TRUE(scene.change({put(web()), put(web_slice({{"10.0.0.1"}}))}));
+        auto sticky = web();
+        sticky.affinity_seconds = 100;
+        static_cast<void>(scene.planner.apply({put(sticky), put(web_slice({{"10.0.0.2"}, {"10.0.0.3"}}))}));
+        OnMachine successor(scene.machine);
+        scene.machine.ipvs.refuse_command(command, ENOMEM);
+        const auto taken = successor.reconcile(scene.planner.plan());
+        ASSERT_TRUE(taken) << taken.error().message;
+        ASSERT_THAT(taken->set_aside, SizeIs(1));
+        EXPECT_THAT(scene.machine.servers().front(), Not(HasSubstr("10.0.0.1")));
+        EXPECT_THAT(scene.machine.servers().front(), HasSubstr("10.0.0.3"));
+        ASSERT_TRUE(successor.look_and_check(scene.planner.plan()));
+        EXPECT_THAT(successor.dataplane.set_aside(), IsEmpty());
+        EXPECT_THAT(scene.machine.servers().front(), HasSubstr("-p 100\n"));
+        EXPECT_THAT(scene.machine.servers().front(), HasSubstr("10.0.0.2"));
+    }
+}
+
 // An external IP that is the node's own, at a port that is another Service's node port: the external IP's there, while
 // it is there. Both ways in the call that brings the change.
 TEST(IpvsDataplane, ANodePortGivesWayAndComesBack) {

@@ -52,6 +52,7 @@ struct Front {
 struct Limits {
     std::set<std::string> unknown_schedulers;                 // the one of the options serves instead
     std::map<net::IpAddress, std::string> refused_addresses;  // that the device did not take, and why
+    std::map<net::IpAddress, std::string> refused_endpoints;  // that IPVS did not take, and why
     std::map<kernel::ipvs::ServiceKey, std::string> taken;    // of node ports: that somebody else has, and who
 };
 

@@ -20,24 +20,26 @@ bool answers_locally(const Destination& destination) {
     return destination.treatment(SourceClass::kOutside).pool == PoolScope::kLocal;
 }
 
+std::string scheduler_of(const plan::ServicePortPlan& plan, const Context& context) {
+    const bool usable = !plan.scheduler.empty() && !context.limits.unknown_schedulers.contains(plan.scheduler);
+    return usable ? plan.scheduler : context.options.scheduler;
+}
+
 // One virtual server has one pool: that of the clients elsewhere. Others are led to the cluster IP.
 std::vector<kernel::ipvs::Destination> behind(const plan::ServicePortPlan& plan, const Destination& destination,
-                                              const std::string& scheduler) {
+                                              const Context& context) {
+    const auto scheduler = scheduler_of(plan, context);
     std::vector<kernel::ipvs::Destination> made;
     for (const auto& endpoint : plan.pool(destination.treatment(SourceClass::kOutside).pool)) {
         const auto weight = plan::weight_of(plan.weights, endpoint.address);
         if (weight == 0 && !passes_over_weight_0(scheduler)) continue;
+        if (context.limits.refused_endpoints.contains(endpoint.address)) continue;
         auto& one = made.emplace_back();
         one.key = {endpoint.address, endpoint.port};
         one.weight = weight;
     }
     std::sort(made.begin(), made.end());
     return made;
-}
-
-std::string scheduler_of(const plan::ServicePortPlan& plan, const Context& context) {
-    const bool usable = !plan.scheduler.empty() && !context.limits.unknown_schedulers.contains(plan.scheduler);
-    return usable ? plan.scheduler : context.options.scheduler;
 }
 
 kernel::ipvs::Service service_at(const net::IpAddress& address, const plan::ServicePortPlan& plan,
@@ -161,7 +163,7 @@ std::vector<Front> render_fronts(const plan::ServicePortPlan& plan, const Contex
         front.name = plan.name;
         const auto addresses = destination.key.node_port ? node_port_addresses(context.node, context.options)
                                                          : std::vector<net::IpAddress>{destination.key.address};
-        const auto pool = behind(plan, destination, scheduler_of(plan, context));
+        const auto pool = behind(plan, destination, context);
         for (const auto& address : addresses) {
             auto service = service_at(address, plan, destination, context);
             if (destination.key.node_port && context.limits.taken.contains(service.key)) continue;

@@ -149,7 +149,7 @@ Result<void> Writer::make_services(std::vector<FrontChange>& changes) {
             const auto index = batch.owners[refusal.command];
             const auto& service = refused.service;
             if (refusal.error.code == ENOENT && service.scheduler != options_.scheduler) {
-                unknown_schedulers_.insert(service.scheduler);
+                limits_.unknown_schedulers.insert(service.scheduler);
                 left.insert(index);
             } else if (refused.verb == Verb::kNewService && refusal.error.code == EEXIST) {
                 if (have_name_of(changes[index].before.entries, service.key))
@@ -163,7 +163,7 @@ Result<void> Writer::make_services(std::vector<FrontChange>& changes) {
         for (const auto index : left) {
             for (auto& server : changes[index].after.servers) {
                 auto& service = server.service;
-                if (!unknown_schedulers_.contains(service.scheduler)) continue;
+                if (!limits_.unknown_schedulers.contains(service.scheduler)) continue;
                 service.scheduler = options_.scheduler;
                 service.flags = (service.flags & kernel::ipvs::kPersistent) | scheduler_flags(service.scheduler);
             }
@@ -172,10 +172,20 @@ Result<void> Writer::make_services(std::vector<FrontChange>& changes) {
     return {};
 }
 
-Result<void> Writer::make_destinations(const std::vector<FrontChange>& changes) {
+// IPVS asks of an address only at that moment: an address that is a broadcast address here may be none elsewhere.
+void Writer::leave_out_endpoint(Front& front, const net::IpAddress& address, const Error& error) {
+    std::size_t left_out = 0;
+    for (auto& server : front.servers)
+        left_out += std::erase_if(server.destinations, [&](const auto& one) { return one.key.address == address; });
+    if (left_out == 0) return;
+    outcome_.set_aside.push_back({front.name.text(), fmt::format("endpoint {}: {}", address.text(), error.message)});
+    limits_.refused_endpoints.insert_or_assign(address, error.message);
+}
+
+Result<void> Writer::make_destinations(std::vector<FrontChange>& changes) {
     Batch batch;
     for (std::size_t i = 0; i < changes.size(); ++i) {
-        if (asides_.contains(i)) continue;
+        if (goes_again(i)) continue;
         for (const auto& server : changes[i].after.servers) {
             const auto* held = find_server(changes[i].before, server.service.key);
             for (const auto& destination : server.destinations) {
@@ -191,7 +201,11 @@ Result<void> Writer::make_destinations(const std::vector<FrontChange>& changes) 
     ASSIGN_OR_RETURN(const auto refusals, apply(batch.commands));
     for (const auto& refusal : refusals) {
         const auto index = batch.owners[refusal.command];
-        set_aside(changes[index], index, refusal.error.message);
+        const auto& refused = batch.commands[refusal.command];
+        if (refused.verb == Verb::kNewDestination && refusal.error.code == EINVAL)
+            leave_out_endpoint(changes[index].after, refused.destination.key.address, refusal.error);
+        else
+            set_aside(changes[index], index, refusal.error.message);
     }
     for (std::size_t i = 0; i < changes.size(); ++i)
         if (!asides_.contains(i))
@@ -256,7 +270,7 @@ Result<void> Writer::depart(const std::vector<FrontChange>& changes) {
     std::vector<SetEntry> entries;
     std::set<Leaving> leaving;
     for (std::size_t i = 0; i < changes.size(); ++i) {
-        if (asides_.contains(i)) continue;
+        if (goes_again(i)) continue;
         const auto& [before, after] = changes[i];
         for (const auto& server : before.servers) {
             const auto& key = server.service.key;

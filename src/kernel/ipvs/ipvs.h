@@ -86,7 +86,7 @@ enum class Verb : std::uint8_t {
     kNewService,         // EEXIST: it is there; ENOENT: the kernel knows no such scheduler
     kSetService,         // ESRCH: it is not there; ENOENT as above
     kDeleteService,      // with its destinations; ESRCH
-    kNewDestination,     // EEXIST; ESRCH: no such service
+    kNewDestination,     // EEXIST; ESRCH: no such service; EINVAL: the address is neither this host's nor unicast
     kSetDestination,     // ENOENT: it is not there; ESRCH
     kDeleteDestination,  // ENOENT; ESRCH. Connections to it stay until they end, and count for one like it that comes
 };

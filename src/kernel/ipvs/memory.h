@@ -39,6 +39,9 @@ class MemoryIpvs final : public Ipvs {
     void set_absent(bool absent) { absent_ = absent; }
     // The next so many lists of services lack it, as the kernel's can while another one is deleted.
     void leave_out(const ServiceKey& service, std::uint64_t lists) { left_out_ = {service, lists}; }
+    // An address that is a broadcast address here, and may be none later (EINVAL for a new destination).
+    void refuse_destination(const net::IpAddress& address) { refused_destinations_.insert(address); }
+    void accept_destination(const net::IpAddress& address) { refused_destinations_.erase(address); }
     // The call-th call from now on (1: the next) fails with this errno value and does nothing.
     void fail_call(std::uint64_t call, int code) { failures_[counters_.calls + call] = code; }
     // The command-th command from now on (1: the next), were it good, is refused with this errno value.
@@ -71,6 +74,7 @@ class MemoryIpvs final : public Ipvs {
     std::uint64_t seen_ = 0;  // commands
     std::map<std::uint64_t, int> failures_;
     std::map<std::uint64_t, int> refused_;
+    std::set<net::IpAddress> refused_destinations_;
     std::pair<ServiceKey, std::uint64_t> left_out_;  // how many times more
     std::vector<Command> log_;
 };
