@@ -298,7 +298,12 @@ TEST(KubeProxyTraces, SetsByTheirNamesOfBothFamilies) {
     EXPECT_EQ(host.pauses, 3);
     host.sets.insert("KUBE-CLUSTER-IP");
     host.busy = 1000;
+    host.sets.insert("GHOSTIP-6-NODE-PORTS");
     EXPECT_THAT(remove_traces(host, {}).failed.size(), 1U) << "a rule of somebody else uses it";
+    EXPECT_TRUE(host.sets.contains("GHOSTIP-6-NODE-PORTS")) << "it says whose the other one is";
+    host.busy = 0;
+    host.sets.insert("GHOSTIP-6-WIDER");
+    EXPECT_THAT(remove_traces(host, {}).removed, ElementsAre("3 sets of ip_set"));
 }
 
 }  // namespace

@@ -55,6 +55,11 @@ struct SetRow {
 [[nodiscard]] const std::array<SetRow, kSetCount>& set_rows();
 [[nodiscard]] const SetRow& row(Set set);
 
+// What a set is filled in that takes the place of one of ours; there only for a moment.
+[[nodiscard]] inline const char* spare_set_name(net::Family family) {
+    return family == net::Family::kIpv4 ? "GHOSTIP-WIDER" : "GHOSTIP-6-WIDER";
+}
+
 // "KUBE-6-CLUSTER-IP": at most 31 characters, which cuts two of kube-proxy's.
 [[nodiscard]] std::string set_name(Set set, net::Family family);
 
