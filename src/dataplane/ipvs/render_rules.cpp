@@ -19,7 +19,8 @@ constexpr std::string_view kDestination = "dst,dst";
 constexpr std::string_view kFromTo = "dst,dst,src";
 
 // Not those where Kubernetes has node ports by default (30000-32767): an answer to a port that IPVS listens on would be
-// taken for a packet to a node port (kubernetes/kubernetes#139276).
+// taken for a packet to a node port (kubernetes/kubernetes#139276). The API server's range is told to nobody, so that
+// one that reaches beyond is not cured.
 constexpr std::string_view kMasqueradePorts = "32768-65535";
 
 class Rules {
