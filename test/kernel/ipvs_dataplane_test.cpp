@@ -216,6 +216,8 @@ class IpvsPackets : public ::testing::TestWithParam<Family> {
         process_ = std::make_unique<OnKernel>(GetParam());
         ASSERT_TRUE(topology_->node().sysctl("net/ipv4/vs/conntrack", "1"));
         ASSERT_TRUE(topology_->node().sysctl("net/ipv4/vs/expire_nodest_conn", "1"));
+        // As the agent writes it on kernels from 5.9 on, which this one is.
+        ASSERT_TRUE(topology_->node().sysctl("net/ipv4/vs/conn_reuse_mode", "1"));
         auto settings = node_settings();
         planner_ = std::make_unique<plan::Planner>(GetParam(), settings, plan::ipvs_profile(),
                                                    plan::HostFacts{topology_->node_addresses()});

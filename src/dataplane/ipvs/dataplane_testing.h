@@ -171,6 +171,7 @@ struct Machine {
             static_cast<void>(links.addresses());
         }
         iptables.fail_calls(0, 0);
+        ipvs.forget_refusals();
     }
 
     net::Family family;

@@ -46,6 +46,7 @@ class MemoryIpvs final : public Ipvs {
     void fail_call(std::uint64_t call, int code) { failures_[counters_.calls + call] = code; }
     // The command-th command from now on (1: the next), were it good, is refused with this errno value.
     void refuse_command(std::uint64_t command, int code) { refused_[seen_ + command] = code; }
+    void forget_refusals() { refused_.clear(); }
 
     [[nodiscard]] Counters counters() const { return counters_; }
     // Every command there was, in order, refused ones too.
