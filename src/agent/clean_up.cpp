@@ -1,5 +1,8 @@
 #include "agent/clean_up.h"
 
+#include <string>
+#include <vector>
+
 #include "agent/kube_proxy_traces.h"
 #include "agent/leftovers.h"
 #include "agent/modes.h"
@@ -10,7 +13,8 @@ namespace ghostip::agent {
 Result<void> clean_up_everything() {
     bool failed = false;
     for (const auto& mode : modes()) {
-        const auto done = mode.cleanup();
+        std::vector<std::string> kept;  // remove_traces() looks through all, and says so too
+        const auto done = mode.cleanup(kept);
         if (!done) log::error("clean up {} mode: {}", mode.name, done.error().message);
         failed = failed || !done;
     }

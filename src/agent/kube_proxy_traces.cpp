@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "agent/iptables_traces.h"
+#include "kernel/ipset/ipset.h"
 
 namespace ghostip::agent {
 namespace {
@@ -20,7 +21,8 @@ constexpr std::string_view kIptablesMode = "iptables";
 constexpr std::string_view kIpvsMode = "ipvs";
 constexpr const char* kIpvsDevice = "kube-ipvs0";
 constexpr std::size_t kLongestSetName = 31;
-constexpr std::string_view kOwnSet = "GHOSTIP-NODE-ADDRESSES";  // which kube-proxy does not have
+// Which kube-proxy does not have; of a family that the node has not there is none.
+constexpr std::array<const char*, 2> kOwnSets{"GHOSTIP-NODE-PORTS", "GHOSTIP-6-NODE-PORTS"};
 constexpr std::array<std::string_view, 20> kSets{
     "KUBE-LOOP-BACK",
     "KUBE-CLUSTER-IP",
@@ -41,7 +43,7 @@ constexpr std::array<std::string_view, 20> kSets{
     "KUBE-HEALTH-CHECK-NODE-PORT",
     "GHOSTIP-DROP",
     "GHOSTIP-DROP-OWN",
-    kOwnSet,
+    "GHOSTIP-WIDER",
 };
 
 // Two programs stand behind the name iptables, with rules of their own each.
@@ -186,29 +188,25 @@ void clean_device(TraceHost& host, Removed& removed) {
     }
 }
 
-// Rules of nf_tables let go of their sets some moments after they are gone.
-Result<bool> destroy_patiently(TraceHost& host, const std::string& name) {
-    constexpr int kTries = 20;
-    constexpr std::chrono::milliseconds kPause(100);
-    for (int attempt = 1;; ++attempt) {
-        auto destroyed = host.destroy_set(name);
-        if (destroyed || destroyed.error().code != EBUSY || attempt == kTries) return destroyed;
-        host.pause(kPause);
-    }
-}
-
 void clean_sets(TraceHost& host, Removed& removed) {
     if (!host.sets_available()) return;
     std::size_t sets = 0;
+    bool all = true;
+    const auto destroy = [&](const std::string& name) {
+        const auto destroyed = kernel::ipset::destroy_patiently([&] { return host.destroy_set(name); },
+                                                                [&](auto time) { host.pause(time); });
+        if (!destroyed) removed.failed.push_back(destroyed.error());
+        all = all && destroyed;
+        if (destroyed && *destroyed) ++sets;
+    };
     for (const std::string_view base : kSets) {
         const auto dash = base.find('-') + 1;
         const auto six = std::string(base.substr(0, dash)) + "6-" + std::string(base.substr(dash));
-        for (const auto& name : {std::string(base), six.substr(0, kLongestSetName)}) {
-            const auto destroyed = destroy_patiently(host, name);
-            if (!destroyed) removed.failed.push_back(destroyed.error());
-            if (destroyed && *destroyed) ++sets;
-        }
+        for (const auto& name : {std::string(base), six.substr(0, kLongestSetName)}) destroy(name);
     }
+    // While another one is left, what tells that it is ours stays too.
+    if (all)
+        for (const auto* name : kOwnSets) destroy(name);
     if (sets > 0) removed.removed.push_back(fmt::format("{} sets of ip_set", sets));
 }
 
@@ -217,9 +215,13 @@ void clean_ipvs(TraceHost& host, const TraceScope& scope, Removed& removed) {
     if (scope.mode == kIpvsMode) return;
     if (scope.whose == Whose::kOurs) {
         if (!host.sets_available()) return;
-        const auto ours = host.set_exists(std::string(kOwnSet));
-        if (!ours) removed.failed.push_back(ours.error());
-        if (!ours || !*ours) return;
+        bool some = false;
+        for (const auto* name : kOwnSets) {
+            const auto ours = host.set_exists(name);
+            if (!ours) removed.failed.push_back(ours.error());
+            some = some || (ours && *ours);
+        }
+        if (!some) return;
     }
     if (!clean_servers(host, scope.ipvs, removed)) return;
     clean_device(host, removed);

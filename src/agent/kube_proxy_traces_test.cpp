@@ -248,7 +248,7 @@ TEST(KubeProxyTraces, RulesWithoutOurMarkAreNotOurs) {
 TEST(KubeProxyTraces, IpvsStaysWhereItServes) {
     FakeHost host;
     host.device = host.has_sets = true;
-    host.sets = {"KUBE-CLUSTER-IP", "GHOSTIP-NODE-ADDRESSES"};
+    host.sets = {"KUBE-CLUSTER-IP", "GHOSTIP-NODE-PORTS"};
     host.servers = kernel::ipvs::Servers{2, 0};
     for (const auto whose : {Whose::kEverybodys, Whose::kOurs})
         EXPECT_THAT(remove_traces(host, {.whose = whose, .mode = "ipvs", .variant = "nft"}).removed, IsEmpty());
@@ -261,9 +261,15 @@ TEST(KubeProxyTraces, OfIpvsOnlyOursGoesWhereThatIsAsked) {
     host.sets = {"KUBE-CLUSTER-IP"};
     host.servers = kernel::ipvs::Servers{2, 0};
     EXPECT_THAT(remove_traces(host, {.whose = Whose::kOurs, .mode = "nftables"}).removed, IsEmpty());
-    host.sets = {"KUBE-CLUSTER-IP", "GHOSTIP-NODE-ADDRESSES", "GHOSTIP-6-NODE-ADDRESSES"};
+    host.sets = {"KUBE-CLUSTER-IP", "GHOSTIP-NODE-PORTS", "GHOSTIP-6-NODE-PORTS"};
     EXPECT_THAT(remove_traces(host, {.whose = Whose::kOurs, .mode = "nftables"}).removed,
                 ElementsAre("2 virtual servers of IPVS", "device kube-ipvs0", "3 sets of ip_set"));
+    // Of a node that has IPv6 alone.
+    host.device = true;
+    host.servers = kernel::ipvs::Servers{1, 0};
+    host.sets = {"KUBE-6-CLUSTER-IP", "GHOSTIP-6-NODE-PORTS"};
+    EXPECT_THAT(remove_traces(host, {.whose = Whose::kOurs, .mode = "nftables"}).removed,
+                ElementsAre("1 virtual servers of IPVS", "device kube-ipvs0", "2 sets of ip_set"));
 }
 
 TEST(KubeProxyTraces, IpvsIsLeftWhileItCarriesConnections) {
@@ -292,7 +298,12 @@ TEST(KubeProxyTraces, SetsByTheirNamesOfBothFamilies) {
     EXPECT_EQ(host.pauses, 3);
     host.sets.insert("KUBE-CLUSTER-IP");
     host.busy = 1000;
+    host.sets.insert("GHOSTIP-6-NODE-PORTS");
     EXPECT_THAT(remove_traces(host, {}).failed.size(), 1U) << "a rule of somebody else uses it";
+    EXPECT_TRUE(host.sets.contains("GHOSTIP-6-NODE-PORTS")) << "it says whose the other one is";
+    host.busy = 0;
+    host.sets.insert("GHOSTIP-6-WIDER");
+    EXPECT_THAT(remove_traces(host, {}).removed, ElementsAre("3 sets of ip_set"));
 }
 
 }  // namespace

@@ -30,7 +30,9 @@ int render(const NodeFlags& flags) {
 int clean_up_own() {
     int code = kOk;
     for (const auto& mode : agent::modes()) {
-        const auto result = mode.cleanup();
+        std::vector<std::string> kept;
+        const auto result = mode.cleanup(kept);
+        for (const auto& one : kept) fmt::print(stderr, "ghostip: clean up {} mode: {}\n", mode.name, one);
         if (result) continue;
         fmt::print(stderr, "ghostip: clean up {} mode: {}\n", mode.name, result.error().message);
         code = kFailed;

@@ -194,8 +194,9 @@ struct Mode {
     std::string (*render)(const plan::Plan& plan);
     // Reads back what the kernel holds for this packet. Null if the mode cannot.
     Result<Sighting> (*sight)(const plan::Plan& plan, const plan::Journey& journey, const Options& options);
-    // Removes every trace of the mode from this network namespace; fine when there is none.
-    Result<void> (*cleanup)();
+    // Removes every trace of the mode from this network namespace; fine when there is none. `kept`: a sentence for each
+    // thing that stays because somebody else's needs it.
+    Result<void> (*cleanup)(std::vector<std::string>& kept);
     // Whether `auto` may mean it. Not for one that somebody has to want.
     bool automatic = true;
     // Reads the packets that the mode counts besides, of both families; from any thread, at most one at a time; what

@@ -148,7 +148,8 @@ TEST(IptablesDataplaneOnLinux, HoldsWhatTheTwinHolds) {
                     ASSERT_TRUE(seen.has_value()) << seen.error().message;
                     EXPECT_THAT(seen->differences, IsEmpty()) << key.text();
                 }
-            ASSERT_TRUE(cleanup().has_value());
+            std::vector<std::string> kept;
+            ASSERT_TRUE(cleanup(kept).has_value());
             for (const auto& line : real_lines(place)) {
                 const bool kubelets = line.find("KUBE-FIREWALL") != std::string::npos;
                 EXPECT_TRUE(kubelets || line.find("KUBE") == std::string::npos) << line;
@@ -214,7 +215,8 @@ TEST(IptablesDataplaneOnLinux, RepairsDrift) {
             }
             EXPECT_EQ(real_lines(place), right);
         }
-        ASSERT_TRUE(cleanup().has_value());
+        std::vector<std::string> kept;
+        ASSERT_TRUE(cleanup(kept).has_value());
     }
 }
 

@@ -3,9 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <map>
 #include <set>
+#include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -47,11 +50,18 @@ class Schedulers : public ::testing::TestWithParam<net::Family> {
     // Weights by the last number of 10.180.0.x, in the order of endpoints. One Service, with an external IP for each of
     // `externals`.
     void serve(const std::string& scheduler, const std::vector<int>& weights, int externals = 0) {
+        write(scheduler, weights, externals);
+        const auto started = live_->start_and_wait();
+        ASSERT_TRUE(started) << started.error().message;
+    }
+    // `gone`: the number of one that is no endpoint any more.
+    void write(const std::string& scheduler, const std::vector<int>& weights, int externals, int gone = 0) {
         std::string said;
         std::string endpoints;
         for (std::size_t i = 0; i < weights.size(); ++i) {
             const auto address = fmt::format("10.180.0.{}", i + 1);
             said += fmt::format("{}{}={}", i == 0 ? "" : ", ", live_->address(address).text(), weights[i]);
+            if (static_cast<int>(i) + 1 == gone) continue;
             endpoints += fmt::format("- {{addresses: [\"{}\"], nodeName: test-node}}\n", address);
         }
         std::string external;
@@ -65,8 +75,16 @@ class Schedulers : public ::testing::TestWithParam<net::Family> {
                                  "  labels: {{kubernetes.io/service-name: s}}\naddressType: IPv4\n"
                                  "ports: [{{name: \"\", protocol: TCP, port: {}}}]\nendpoints:\n{}",
                                  scheduler, said, kDestination, external, kEchoPort, kEchoTarget, endpoints));
-        const auto started = live_->start_and_wait();
-        ASSERT_TRUE(started) << started.error().message;
+    }
+    // Is nothing new meant for the endpoint, in every virtual server?
+    [[nodiscard]] bool has_left(int number) const {
+        const auto saved = live_->node().must_run({"ipvsadm", "-Sn"});
+        if (!saved) return false;
+        const auto endpoint = net::host_port(live_->address(fmt::format("10.180.0.{}", number)), kEchoTarget);
+        std::istringstream in(*saved);
+        for (std::string line; std::getline(in, line);)
+            if (line.find(" -r " + endpoint + " ") != std::string::npos && !line.ends_with(" -w 0")) return false;
+        return true;
     }
 
     // A connection that stays; which endpoint has it, by its number. 0: none.
@@ -174,6 +192,50 @@ TEST_P(Schedulers, DestinationHashingKeepsADestinationWhereItIs) {
     EXPECT_THAT(distinct(firsts), SizeIs(Ge(2U))) << "other destinations go elsewhere";
 }
 
+// One leaves, and another one has weight 0: what hashes to them is served by the rest, and who is connected stays.
+TEST_P(Schedulers, HashingServesAllThatIsNewWhileAnEndpointLeaves) {
+    for (const std::string scheduler : {"sh", "mh"}) {
+        SCOPED_TRACE(scheduler);
+        held_.clear();
+        serve(scheduler, {1, 1, 1, 0});
+        const auto connect_all = [&] {
+            std::vector<int> chosen;
+            for (int client = 1; client <= 30; ++client) chosen.push_back(connect(fmt::format("10.0.1.{}", client)));
+            return distinct(chosen);
+        };
+        EXPECT_THAT(connect_all(), ElementsAre(1, 2, 3));
+        ASSERT_FALSE(has_left(2));
+        write(scheduler, {1, 1, 1, 0}, 0, 2);
+        ASSERT_TRUE(wait_until(std::chrono::seconds(60), [&] { return has_left(2); }));
+        ASSERT_FALSE(held_[2].empty());
+        auto kept = std::exchange(held_[2], {});
+        EXPECT_THAT(connect_all(), ElementsAre(1, 3));
+        for (auto& client : kept) {
+            const auto answer = client.ask(kPatience);
+            ASSERT_TRUE(answer) << answer.error().message;
+            EXPECT_EQ(*answer, live_->address("10.180.0.2")) << "what is connected stays";
+        }
+        live_->stop(SIGTERM);
+    }
+}
+
+// dh has no way past one of weight 0, so that it goes at once, and its connections with it.
+TEST_P(Schedulers, DestinationHashingServesAllThatIsNewWhileAnEndpointLeaves) {
+    serve("dh", {1, 1, 1, 0}, 16);
+    const auto connect_all = [&] {
+        std::vector<int> chosen;
+        for (int number = 1; number <= 16; ++number)
+            chosen.push_back(connect("10.0.1.1", fmt::format("1.2.3.{}", number)));
+        return distinct(chosen);
+    };
+    EXPECT_THAT(connect_all(), IsSubsetOf({1, 2, 3}));
+    ASSERT_FALSE(held_[2].empty());
+    write("dh", {1, 1, 1, 0}, 16, 2);
+    ASSERT_TRUE(wait_until(std::chrono::seconds(60), [&] { return has_left(2); }));
+    EXPECT_THAT(connect_all(), IsSubsetOf({1, 3}));
+    EXPECT_FALSE(held_[2].front().ask(kPatience)) << "nobody stands behind it any more";
+}
+
 // A destination stays with its server until that one has more connections than its weight and another one less than
 // half of that.
 TEST_P(Schedulers, LocalityStaysUntilItIsTooMuch) {
@@ -209,10 +271,11 @@ TEST_P(Schedulers, OverflowTakesTheNextWhenOneIsFull) {
     EXPECT_THAT(connect_times(8), ElementsAre(2, 2, 2, 2, 2, 2, 1, 1));
 }
 
-TEST_P(Schedulers, OneThatTheKernelDoesNotHaveIsSaid) {
-    serve("nosuch", {1, 1});
+// The kernel is not asked for a module that a Service names: ip_vs_ftp would be one.
+TEST_P(Schedulers, OneThatIsNoneIsSaid) {
+    serve("ftp", {1, 1});
     EXPECT_THAT(counts(connect_times(4)), ElementsAre(Pair(1, 2), Pair(2, 2))) << "the node's, rr, serves";
-    EXPECT_THAT(live_->log(), HasSubstr("the kernel knows no scheduler nosuch; rr serves instead"));
+    EXPECT_THAT(live_->log(), HasSubstr("is not one of the schedulers rr, wrr,"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, Schedulers, ::testing::ValuesIn(net::kFamilies),

@@ -88,6 +88,44 @@ TEST_P(IpvsServices, ServersOfSomebodyElseAreNeverTouched) {
     EXPECT_EQ(servers(), before);
 }
 
+// An external IP that is one of the node's addresses, and a node port of that number; and a virtual server of somebody
+// else's at another one. All other addresses serve the node port.
+TEST_P(IpvsServices, ANodePortDoesWithoutAnAddressThatIsTaken) {
+    const auto foreign = host_port("192.168.99.11", kProbePort);
+    ASSERT_TRUE(live_->node().must_run({"ipvsadm", "-A", "-t", foreign, "-s", "wlc"}));
+    const ServiceSpec port{"port", "172.30.0.1", "", kProbePort, false, {"10.180.0.1"}, false};
+    const ServiceSpec other{"other", "172.30.0.2", "192.168.1.2", 0, false, {"10.180.0.2"}, false};
+    const auto answers = [&](std::string_view to, std::string_view endpoint) {
+        for (const auto& outcome : ask(Place::kOutside, "203.0.113.2", to, kProbePort, 3)) {
+            EXPECT_EQ(outcome.seen, Seen::kAnswered) << to << ": " << outcome.text();
+            EXPECT_EQ(outcome.endpoint, live_->address(endpoint)) << to;
+        }
+    };
+    live_->write("service.yaml", manifest({port, other}));
+    start();
+    answers("192.168.0.2", "10.180.0.1");
+    answers("192.168.1.2", "10.180.0.2");
+    EXPECT_THAT(servers(), HasSubstr(fmt::format("-A -t {} -s wlc\n", foreign)));
+    EXPECT_THAT(live_->log(),
+                HasSubstr("another Service has the virtual server TCP " + host_port("192.168.1.2", kProbePort)));
+    live_->write("service.yaml", manifest({port}));
+    EXPECT_TRUE(wait_until(kPatience, [&] {
+        const auto outcomes = ask(Place::kOutside, "203.0.113.2", "192.168.1.2", kProbePort, 1);
+        return outcomes.size() == 1 && outcomes[0].seen == Seen::kAnswered &&
+               outcomes[0].endpoint == live_->address("10.180.0.1");
+    })) << "it is there again";
+    live_->write("service.yaml", manifest({port, other}));
+    EXPECT_TRUE(wait_until(kPatience, [&] {
+        const auto outcomes = ask(Place::kOutside, "203.0.113.2", "192.168.1.2", kProbePort, 1);
+        return outcomes.size() == 1 && outcomes[0].seen == Seen::kAnswered &&
+               outcomes[0].endpoint == live_->address("10.180.0.2");
+    }));
+    answers("192.168.0.2", "10.180.0.1");
+    live_->stop(SIGTERM);
+    ASSERT_TRUE(live_->run_ghostip("cleanup", false));
+    EXPECT_EQ(servers(), fmt::format("-A -t {} -s wlc\n", foreign));
+}
+
 TEST_P(IpvsServices, ExcludedRangesAreNeverTouched) {
     live_->add_flags({"--ipvs-exclude-cidrs", GetParam() == net::Family::kIpv4
                                                   ? "1.2.3.0/24"

@@ -63,7 +63,8 @@ Result<void> NodeUnderTest::clean_up(const testnet::Topology& topology, const st
     const auto* found = agent::find_mode(ModeText(mode).mode);
     if (found == nullptr) return fail("no mode {}", mode);
     const auto inside = topology.node().enter();
-    return found->cleanup();
+    std::vector<std::string> kept;
+    return found->cleanup(kept);
 }
 
 plan::Flow flow_of(const testnet::Probe& probe) {

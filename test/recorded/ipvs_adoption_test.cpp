@@ -38,6 +38,7 @@ class WatchedIpvs final : public kernel::ipvs::Ipvs {
         : real_(std::move(real)), written_(written) {}
     Result<kernel::ipvs::Info> info() override { return real_->info(); }
     Result<std::vector<kernel::ipvs::Service>> services() override { return real_->services(); }
+    Result<bool> contains(const kernel::ipvs::ServiceKey& key) override { return real_->contains(key); }
     Result<std::vector<kernel::ipvs::Destination>> destinations(const kernel::ipvs::ServiceKey& key) override {
         return real_->destinations(key);
     }

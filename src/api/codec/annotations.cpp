@@ -1,8 +1,10 @@
 // Annotations of ghostip's own: text that people write by hand, and that no API server checks.
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "api/codec/object_decoder.h"
 #include "api/codec/values.h"
@@ -11,13 +13,14 @@ namespace ghostip::api::codec {
 namespace {
 
 constexpr std::uint32_t kMostWeight = 65535;
-constexpr std::size_t kLongestScheduler = 15;  // IP_VS_SCHEDNAME_MAXLEN, less the 0 at the end
 
-// The kernel finds a scheduler's module by this name.
+// Whoever may write a Service says this name, and the kernel loads the module ip_vs_<name> for it: there are some that
+// are no schedulers (ip_vs_ftp). docs/annotations.md has the list.
+constexpr std::array<std::string_view, 13> kSchedulers{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh",
+                                                       "dh", "sed", "nq", "mh",  "fo",   "ovf"};
+
 bool is_scheduler_name(std::string_view name) {
-    return !name.empty() && name.size() <= kLongestScheduler && std::all_of(name.begin(), name.end(), [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-    });
+    return std::find(kSchedulers.begin(), kSchedulers.end(), name) != kSchedulers.end();
 }
 
 std::optional<EndpointWeight> parse_weight(std::string_view entry) {
@@ -41,7 +44,7 @@ std::string scheduler_of(const Source& source) {
     const auto name = trimmed(field.text().value_or(""));
     if (name.empty()) return {};
     if (is_scheduler_name(name)) return std::string(name);
-    field.notice("is not the name of a scheduler (such as rr, wrr, lc); the node's is used");
+    field.notice(fmt::format("is not one of the schedulers {}; the node's is used", fmt::join(kSchedulers, ", ")));
     return {};
 }
 

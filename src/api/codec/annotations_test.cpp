@@ -61,13 +61,14 @@ TEST(Annotations, OfSlicesAreContent) {
 }
 
 TEST(Annotations, ThatMakeNoSenseAreNamedOnce) {
-    for (const auto* name : {"Round Robin", "a-name-that-is-too-long", "wrr/x"}) {
+    for (const auto* name : {"Round Robin", "a-name-that-is-too-long", "wrr/x", "ftp", "pe_sip"}) {
         const auto got = service(fmt::format("ghostip.io/ipvs-scheduler: '{}'", name));
         EXPECT_EQ(got.only<Service>().scheduler, "");
         EXPECT_THAT(got.lines(),
                     ElementsAre(fmt::format("notice f:1: Service default/a: "
-                                            "metadata.annotations[\"ghostip.io/ipvs-scheduler\"]: \"{}\": is not the "
-                                            "name of a scheduler (such as rr, wrr, lc); the node's is used",
+                                            "metadata.annotations[\"ghostip.io/ipvs-scheduler\"]: \"{}\": is not one "
+                                            "of the schedulers rr, wrr, lc, wlc, lblc, lblcr, sh, dh, sed, nq, mh, fo, "
+                                            "ovf; the node's is used",
                                             name)));
     }
     for (const auto* bad : {"x=1", "10.1.2.4", "10.1.2.4=", "10.1.2.4=-1", "10.1.2.4=65536", "10.1.2.4=5x",

@@ -32,10 +32,15 @@ Lines ours_in(const MemoryIptables& twin) {
     return ours;
 }
 
+Result<void> clean(MemoryIptables& twin) {
+    std::vector<std::string> kept;
+    return cleanup(twin, kept);
+}
+
 TEST(IptablesCleanup, LeavesWhatIsOthers) {
     for (const auto variant : {Variant::kNft, Variant::kLegacy}) {
         MemoryIptables twin(variant, net::Family::kIpv4);
-        ASSERT_TRUE(cleanup(twin).has_value()) << "nothing is there";
+        ASSERT_TRUE(clean(twin).has_value()) << "nothing is there";
         EXPECT_EQ(twin.restores(), 0U);
         const std::string_view others =
             "*mangle\n:KUBE-KUBELET-CANARY - [0:0]\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n"
@@ -52,10 +57,10 @@ TEST(IptablesCleanup, LeavesWhatIsOthers) {
         OnTwin place(twin);
         ASSERT_TRUE(place.reconcile(some_plan()).has_value());
         EXPECT_THAT(ours_in(twin), Not(IsEmpty()));
-        const auto cleaned = cleanup(twin);
+        const auto cleaned = clean(twin);
         ASSERT_TRUE(cleaned.has_value()) << cleaned.error().message;
         EXPECT_EQ(all_lines(twin), all_lines(only_others));
-        ASSERT_TRUE(cleanup(twin).has_value()) << "a second time";
+        ASSERT_TRUE(clean(twin).has_value()) << "a second time";
     }
 }
 
@@ -64,7 +69,7 @@ TEST(IptablesCleanup, KeepsWhatOthersLeadInto) {
     OnTwin place(twin);
     ASSERT_TRUE(place.reconcile(some_plan()).has_value());
     static_cast<void>(twin.restore("*nat\n:CNI-SETMARK - [0:0]\n-A CNI-SETMARK -j KUBE-MARK-MASQ\nCOMMIT\n"));
-    ASSERT_TRUE(cleanup(twin).has_value());
+    ASSERT_TRUE(clean(twin).has_value());
     const auto lines = twin.saved("nat");
     EXPECT_THAT(lines, Contains("-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000"));
     EXPECT_THAT(lines, Contains(HasSubstr("-A POSTROUTING -m comment --comment \"kubernetes postrouting rules\" -j "
@@ -81,7 +86,7 @@ TEST(IptablesCleanup, LeavesThoseOfKubeProxy) {
     ASSERT_TRUE(place.reconcile(some_plan()).has_value());
     static_cast<void>(twin.restore("*mangle\n-X GHOSTIP-RULES\nCOMMIT\n"));
     const auto before = all_lines(twin);
-    ASSERT_TRUE(cleanup(twin).has_value());
+    ASSERT_TRUE(clean(twin).has_value());
     EXPECT_EQ(all_lines(twin), before);
 }
 
@@ -91,15 +96,15 @@ TEST(IptablesCleanup, GoesOnAfterAnError) {
     ASSERT_TRUE(place.reconcile(some_plan()).has_value());
     for (const std::uint64_t before : {0U, 1U}) {
         twin.fail_calls(1, EIO, before);
-        EXPECT_FALSE(cleanup(twin).has_value());
+        EXPECT_FALSE(clean(twin).has_value());
         EXPECT_THAT(twin.saved("filter"), Contains(HasSubstr("KUBE-SERVICES")))
             << "it could not be told whose they are";
     }
     twin.fail_calls(1, EIO, 2);
-    EXPECT_FALSE(cleanup(twin).has_value());
+    EXPECT_FALSE(clean(twin).has_value());
     EXPECT_THAT(twin.saved("nat"), Contains(HasSubstr("KUBE-SERVICES")));
     EXPECT_THAT(twin.saved("filter"), Not(Contains(HasSubstr("KUBE-SERVICES"))));
-    EXPECT_TRUE(cleanup(twin).has_value()) << "what is left is still ours";
+    EXPECT_TRUE(clean(twin).has_value()) << "what is left is still ours";
     EXPECT_THAT(ours_in(twin), IsEmpty());
 }
 

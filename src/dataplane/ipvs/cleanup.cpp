@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -22,15 +23,19 @@ using kernel::iptables::Variant;
 
 namespace {
 
+constexpr Set kMark = Set::kNodePorts;  // which kube-proxy does not have
+
 bool is_only_ours(std::string_view name) { return name.starts_with("GHOSTIP-"); }
 
-Result<void> clean_table(kernel::iptables::Iptables& iptables, const char* table, bool only_ours) {
+Result<void> clean_table(kernel::iptables::Iptables& iptables, const char* table, bool only_ours,
+                         std::vector<std::string>& kept) {
     TableRemoval of_table(table, [table, only_ours](std::string_view chain) {
         return is_own_chain(table, chain) && (!only_ours || is_only_ours(chain));
     });
     RETURN_IF_ERROR(iptables.save(table, [&](std::string_view line) { of_table.take(line); }));
     Removal removal;
     of_table.add_to(removal);
+    kept.insert(kept.end(), removal.kept.begin(), removal.kept.end());
     if (removal.restore.empty()) return {};
     ASSIGN_OR_RETURN(const auto refused, iptables.restore(removal.restore));
     if (refused)
@@ -45,6 +50,7 @@ class Parts {
     void run(Result<void> done) {
         if (!done && first_) first_ = std::move(done);
     }
+    [[nodiscard]] bool failed() const { return !first_; }
     [[nodiscard]] Result<void> take() { return std::move(first_); }
 
   private:
@@ -52,7 +58,7 @@ class Parts {
 };
 
 // Whether kube-proxy serves.
-bool clean_programs(Parts& parts) {
+bool clean_programs(Parts& parts, std::vector<std::string>& kept) {
     bool kube_proxys = false;
     for (const auto variant : {Variant::kNft, Variant::kLegacy})
         for (const auto family : net::kFamilies) {
@@ -62,7 +68,7 @@ bool clean_programs(Parts& parts) {
                 parts.run(iptables.error());
                 continue;
             }
-            parts.run(clean_rules(**iptables));
+            parts.run(clean_rules(**iptables, kept));
             const auto theirs = is_kube_proxys(**iptables);
             kube_proxys = kube_proxys || (theirs && *theirs);
         }
@@ -77,34 +83,37 @@ Result<void> clean_device() {
     return {};
 }
 
+void sleep(std::chrono::milliseconds time) { std::this_thread::sleep_for(time); }
+
 Result<void> clean_kernel(bool kube_proxys) {
     if (!kernel::ipvs::sets_available()) return {};  // nor is anything ours without them
     ASSIGN_OR_RETURN(const auto sets, kernel::ipset::LinuxSets::open());
     ASSIGN_OR_RETURN(const bool ours, are_ours(*sets));
     if (!ours) return {};
-    if (kube_proxys) return clean_sets(*sets, WhichSets::kOnlyOurs);
+    if (kube_proxys) return clean_sets(*sets, WhichSets::kOnlyOurs, sleep);
     RETURN_IF_ERROR(clean_device());
     if (kernel::ipvs::available()) {
         ASSIGN_OR_RETURN(const auto ipvs, kernel::ipvs::LinuxIpvs::open());
         ASSIGN_OR_RETURN(const auto links, kernel::link::LinuxLinks::open());
         RETURN_IF_ERROR(clean_servers(*ipvs, *sets, *links));
     }
-    return clean_sets(*sets);
+    return clean_sets(*sets, WhichSets::kAll, sleep);
 }
 
 }  // namespace
 
 // The chain that tells is in the last table.
-Result<void> clean_rules(kernel::iptables::Iptables& iptables) {
+Result<void> clean_rules(kernel::iptables::Iptables& iptables, std::vector<std::string>& kept) {
     bool ours = false;
     const std::string mark = fmt::format(":{} ", chains::kExternalLocal);
     RETURN_IF_ERROR(iptables.save(tables::kNat, [&](std::string_view line) { ours |= line.starts_with(mark); }));
     if (!ours) return {};
     ASSIGN_OR_RETURN(const bool only_ours, is_kube_proxys(iptables));
     Parts parts;
-    for (const char* table : {tables::kMangle, tables::kFilter}) parts.run(clean_table(iptables, table, only_ours));
+    for (const char* table : {tables::kMangle, tables::kFilter})
+        parts.run(clean_table(iptables, table, only_ours, kept));
     auto done = parts.take();
-    return done ? clean_table(iptables, tables::kNat, only_ours) : done;
+    return done ? clean_table(iptables, tables::kNat, only_ours, kept) : done;
 }
 
 Result<bool> is_kube_proxys(kernel::iptables::Iptables& iptables) {
@@ -116,8 +125,7 @@ Result<bool> is_kube_proxys(kernel::iptables::Iptables& iptables) {
 Result<bool> are_ours(kernel::ipset::Sets& sets) {
     ASSIGN_OR_RETURN(const auto headers, sets.headers());
     return std::any_of(headers.begin(), headers.end(), [](const auto& header) {
-        return header.name == set_name(Set::kNodeAddresses, net::Family::kIpv4) ||
-               header.name == set_name(Set::kNodeAddresses, net::Family::kIpv6);
+        return header.name == set_name(kMark, net::Family::kIpv4) || header.name == set_name(kMark, net::Family::kIpv6);
     });
 }
 
@@ -144,20 +152,27 @@ Result<void> clean_servers(kernel::ipvs::Ipvs& ipvs, kernel::ipset::Sets& sets, 
     return {};
 }
 
-Result<void> clean_sets(kernel::ipset::Sets& sets, WhichSets which) {
+// While another one is left, what tells that it is ours stays too.
+Result<void> clean_sets(kernel::ipset::Sets& sets, WhichSets which, const Pause& pause) {
     Parts parts;
-    for (const auto family : net::kFamilies)
-        for (const auto& row : set_rows()) {
-            if (which == WhichSets::kOnlyOurs && !is_only_ours(row.name)) continue;
-            const auto destroyed = sets.destroy(set_name(row.set, family));
-            if (!destroyed) parts.run(destroyed.error());
-        }
+    const auto destroy = [&](const std::string& name) -> Result<void> {
+        RETURN_IF_ERROR(kernel::ipset::destroy_patiently([&] { return sets.destroy(name); }, pause));
+        return {};
+    };
+    for (const auto family : net::kFamilies) {
+        parts.run(destroy(spare_set_name(family)));
+        for (const auto& row : set_rows())
+            if (row.set != kMark && (which == WhichSets::kAll || is_only_ours(row.name)))
+                parts.run(destroy(set_name(row.set, family)));
+    }
+    if (parts.failed()) return parts.take();
+    for (const auto family : net::kFamilies) parts.run(destroy(set_name(kMark, family)));
     return parts.take();
 }
 
-Result<void> cleanup() {
+Result<void> cleanup(std::vector<std::string>& kept) {
     Parts parts;
-    const bool kube_proxys = clean_programs(parts);
+    const bool kube_proxys = clean_programs(parts, kept);
     parts.run(clean_kernel(kube_proxys));
     return parts.take();
 }

@@ -19,11 +19,17 @@ constexpr std::size_t kMostExamples = 5;
 // Everything that is wanted, front by front, against what is there.
 class Comparer {
   public:
-    Comparer(const Kernel& kernel, const plan::Plan& plan, const Context& context, Observed observed)
-        : kernel_(kernel), plan_(plan), context_(context), observed_(std::move(observed)) {}
+    Comparer(const Kernel& kernel, const plan::Plan& plan, const Context& context, const std::set<ServiceKey>& known,
+             Observed observed)
+        : kernel_(kernel),
+          plan_(plan),
+          limits_(without_taken(context.limits)),
+          context_{context.node, context.family, context.options, limits_},
+          known_(known),
+          observed_(std::move(observed)) {}
 
     Result<Comparison> run(bool random_fully) {
-        auto fronts = accepted_fronts();
+        ASSIGN_OR_RETURN(auto fronts, accepted_fronts());
         for (auto& front : fronts) RETURN_IF_ERROR(take(std::move(front)));
         look_at_other_entries();
         look_at_unwanted();
@@ -37,8 +43,14 @@ class Comparer {
     }
 
   private:
+    // Who has what is found anew.
+    static Limits without_taken(Limits limits) {
+        limits.taken.clear();
+        return limits;
+    }
+
     // Without those that somebody else has: who was there before, and among Services the kind that counts more.
-    std::vector<Front> accepted_fronts() {
+    Result<std::vector<Front>> accepted_fronts() {
         std::vector<Front> all;
         for (const auto& [name, service_port] : plan_.service_ports)
             for (auto& front : render_fronts(*service_port, context_)) all.push_back(std::move(front));
@@ -50,24 +62,50 @@ class Comparer {
                 result_.aside.emplace(front.key, *aside);
                 continue;
             }
-            if (const auto reason = objection(front); !reason.empty()) {
-                result_.aside.emplace(front.key, Aside::of(front, reason));
+            ASSIGN_OR_RETURN(const auto objections, objections_to(front));
+            if (!objections.empty() && !front.key.node_port) {
+                result_.aside.emplace(front.key, Aside::of(front, objections.begin()->second));
                 continue;
             }
+            for (const auto& [key, reason] : objections) leave_out(front, key);
+            result_.taken.insert(objections.begin(), objections.end());
             for (const auto& server : front.servers) wanted_.insert(server.service.key);
-            accepted.push_back(std::move(front));
+            if (!front.servers.empty()) accepted.push_back(std::move(front));
         }
         return accepted;
     }
 
-    std::string objection(const Front& front) const {
+    // Virtual servers of the front that somebody else has.
+    Result<std::map<ServiceKey, std::string>> objections_to(const Front& front) const {
+        std::map<ServiceKey, std::string> objections;
         for (const auto& server : front.servers) {
             const auto& key = server.service.key;
-            if (wanted_.contains(key)) return fmt::format("another Service has the virtual server {}", text(key));
-            if (observed_.services.contains(key) && !observed_.is_ours(key))
-                return fmt::format("the virtual server {} is there already and not ours", text(key));
+            if (wanted_.contains(key)) {
+                objections.emplace(key, another_service_has(key));
+                continue;
+            }
+            if (!observed_.services.contains(key) || is_ours(key)) continue;
+            ASSIGN_OR_RETURN(const bool was_ours, has_lost_its_element(front, server));
+            if (!was_ours) objections.emplace(key, somebody_else_has(key));
         }
-        return {};
+        return objections;
+    }
+
+    bool is_ours(const ServiceKey& key) const { return known_.contains(key) || observed_.is_ours(key); }
+
+    // Somebody flushed the sets, or took an element out, and this process has just started. An address of the device
+    // stands in its set before the device has it; and nobody else's virtual server is what ours would be.
+    Result<bool> has_lost_its_element(const Front& front, const Server& wanted) const {
+        const auto& key = wanted.service.key;
+        const bool bound = front.address && observed_.bound.contains(*front.address);
+        if (bound && !observed_.has(address_entry(Set::kIpvsIps, *front.address))) return true;
+        if (observed_.services.at(key) != wanted.service) return false;
+        ASSIGN_OR_RETURN(const auto behind, kernel_.ipvs->destinations(key));
+        const bool shares_one = std::any_of(behind.begin(), behind.end(), [&](const auto& held) {
+            return std::any_of(wanted.destinations.begin(), wanted.destinations.end(),
+                               [&](const auto& one) { return one.key == held.key; });
+        });
+        return shares_one || (bound && behind.empty() && wanted.destinations.empty());
     }
 
     Result<void> take(Front front) {
@@ -101,7 +139,7 @@ class Comparer {
         const auto connections = std::exchange(destination.connections, {});
         const bool planned = std::any_of(wanted.destinations.begin(), wanted.destinations.end(),
                                          [&](const auto& one) { return one.key == destination.key; });
-        if (planned || destination.weight != 0 || !drains(held.service.key.protocol)) {
+        if (planned || destination.weight != 0 || !drains(wanted.service)) {
             held.destinations.push_back(destination);
             return;
         }
@@ -115,8 +153,6 @@ class Comparer {
         std::vector<SetEntry> others;
         for (const auto& [hairpin, count] : plan_.hairpins) others.push_back(hairpin_entry(hairpin));
         for (const auto& [service, check] : plan_.health_checks) others.push_back(health_check_entry(check.node_port));
-        for (const auto& address : node_port_addresses(plan_.node, context_.options))
-            others.push_back(address_entry(Set::kNodeAddresses, address));
         for (const auto& [address, count] : result_.addresses) others.push_back(address_entry(Set::kIpvsIps, address));
         for (const auto& entry : others) {
             want(entry);
@@ -143,8 +179,9 @@ class Comparer {
             }
         }
         for (const auto& [key, service] : observed_.services) {
-            if (wanted_.contains(key) || !observed_.is_ours(key) || is_excluded(key.address, context_.options))
-                continue;
+            if (wanted_.contains(key) || !is_ours(key)) continue;
+            // One that a set names was written before its address was excluded.
+            if (is_excluded(key.address, context_.options) && !observed_.is_named(key)) continue;
             FrontChange change;
             change.before.servers.push_back({service, {}});
             result_.differ(fmt::format("virtual server {}", text(key)));
@@ -166,7 +203,9 @@ class Comparer {
 
     const Kernel& kernel_;
     const plan::Plan& plan_;
-    const Context& context_;
+    const Limits limits_;
+    const Context context_;
+    const std::set<ServiceKey>& known_;
     Observed observed_;
     std::set<ServiceKey> wanted_;
     std::array<std::vector<kernel::ipset::Element>, kSetCount> entries_;
@@ -192,15 +231,24 @@ std::optional<Aside> Aside::beforehand(const Front& front, const Context& contex
     return of(front, refused->second);
 }
 
+std::string another_service_has(const ServiceKey& key) {
+    return fmt::format("another Service has the virtual server {}", text(key));
+}
+
+std::string somebody_else_has(const ServiceKey& key) {
+    return fmt::format("the virtual server {} is there already and not ours", text(key));
+}
+
 std::string text_of(const std::map<plan::DestinationKey, std::string>& short_circuits) {
     std::string text;
     for (const auto& [key, rule] : short_circuits) text += rule;
     return text;
 }
 
-Result<Comparison> compare(const Kernel& kernel, const plan::Plan& plan, const Context& context, bool random_fully) {
+Result<Comparison> compare(const Kernel& kernel, const plan::Plan& plan, const Context& context,
+                           const std::set<ServiceKey>& known, bool random_fully) {
     ASSIGN_OR_RETURN(auto observed, observe(kernel, plan.family));
-    return Comparer(kernel, plan, context, std::move(observed)).run(random_fully);
+    return Comparer(kernel, plan, context, known, std::move(observed)).run(random_fully);
 }
 
 }  // namespace ghostip::dataplane::ipvs

@@ -61,9 +61,10 @@ struct Comparison {
     std::vector<SetEntry> added;    // that belong to no front
     std::vector<SetEntry> removed;  // that nobody wants
     std::vector<net::IpAddress> unbind;
-    std::set<net::IpAddress> bound;                     // on the device, of this family
-    std::map<net::IpAddress, std::uint32_t> addresses;  // wanted on it, with the number of fronts that do
-    std::map<plan::DestinationKey, Aside> aside;        // somebody else has it
+    std::set<net::IpAddress> bound;                         // on the device, of this family
+    std::map<net::IpAddress, std::uint32_t> addresses;      // wanted on it, with the number of fronts that do
+    std::map<plan::DestinationKey, Aside> aside;            // somebody else has it
+    std::map<kernel::ipvs::ServiceKey, std::string> taken;  // as Limits::taken
     std::map<plan::DestinationKey, std::string> short_circuits;
     std::set<Leaving> draining;
     bool drained = false;  // some of those can go
@@ -74,8 +75,13 @@ struct Comparison {
     void differ(std::string example);
 };
 
+// `known`: virtual servers that this process left in the kernel, which are ours whatever the sets say by now.
 [[nodiscard]] Result<Comparison> compare(const Kernel& kernel, const plan::Plan& plan, const Context& context,
-                                         bool random_fully);
+                                         const std::set<kernel::ipvs::ServiceKey>& known, bool random_fully);
+
+// Why a front cannot have a virtual server.
+[[nodiscard]] std::string another_service_has(const kernel::ipvs::ServiceKey& key);
+[[nodiscard]] std::string somebody_else_has(const kernel::ipvs::ServiceKey& key);
 
 [[nodiscard]] std::string text_of(const std::map<plan::DestinationKey, std::string>& short_circuits);
 

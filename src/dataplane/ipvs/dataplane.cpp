@@ -83,9 +83,13 @@ std::vector<FrontChange> IpvsDataplane::changes_of(const plan::Delta& delta, con
             render(*plan, before, held);
             render(*plan, state_->node, wanted);
         }
-    // Nothing of these is in the kernel.
-    for (auto one = held.begin(); one != held.end();)
-        one = state_->aside.erase(one->first) != 0 ? held.erase(one) : std::next(one);
+    // Nothing of these is in the kernel, unless they landed.
+    for (auto one = held.begin(); one != held.end();) {
+        const auto aside = state_->aside.find(one->first);
+        const bool absent = aside != state_->aside.end() && !aside->second.landed;
+        if (aside != state_->aside.end()) state_->aside.erase(aside);
+        one = absent ? held.erase(one) : std::next(one);
+    }
     std::vector<FrontChange> changes;
     for (auto& [key, front] : wanted) {
         if (auto aside = Aside::beforehand(front, context(state_->node))) {
@@ -117,16 +121,6 @@ IpvsDataplane::Extras IpvsDataplane::extras_of(const plan::Delta& delta) const {
     for (const auto& check : delta.health_checks)
         if (check.before && !came.contains(check.before->node_port))
             extras.removed.push_back(health_check_entry(check.before->node_port));
-    if (delta.node_rules) {
-        const auto before = node_port_addresses(delta.node_rules->before, options_);
-        const auto after = node_port_addresses(delta.node_rules->after, options_);
-        for (const auto& address : after)
-            if (!std::binary_search(before.begin(), before.end(), address))
-                extras.added.push_back(address_entry(Set::kNodeAddresses, address));
-        for (const auto& address : before)
-            if (!std::binary_search(after.begin(), after.end(), address))
-                extras.removed.push_back(address_entry(Set::kNodeAddresses, address));
-    }
     return extras;
 }
 
@@ -159,8 +153,8 @@ Result<void> IpvsDataplane::unbind(const std::vector<net::IpAddress>& addresses,
 
 Result<void> IpvsDataplane::write(std::vector<FrontChange>& changes, const Extras& extras,
                                   const plan::NodeRules& node_before, Outcome& outcome) {
-    Writer writer(host_.kernel, family_, options_, Writer::Refused::kError, limits_.unknown_schedulers,
-                  state_->draining, outcome);
+    RETURN_IF_ERROR(leave_to_others(changes, outcome));
+    Writer writer(host_.kernel, family_, options_, Writer::Refused::kError, limits_, state_->draining, outcome);
     RETURN_IF_ERROR(writer.add(extras.added));
     RETURN_IF_ERROR(writer.arrive(changes));
 
@@ -256,6 +250,8 @@ std::vector<SetAside> IpvsDataplane::set_aside() const {
     std::vector<SetAside> list;
     if (!state_) return list;
     for (const auto& [key, aside] : state_->aside) list.push_back({aside.name.text(), aside.reason});
+    list_taken(list);
+    list_refused_endpoints(list);
     if (!limits_.unknown_schedulers.empty())
         for (const auto& plan : state_->service_ports)
             if (limits_.unknown_schedulers.contains(plan->scheduler))

@@ -63,6 +63,16 @@ class IpvsDataplane final : public Dataplane {
         std::uint64_t nat_rules = 0;
         std::uint64_t filter_rules = 0;
     };
+    // What of a state tells which virtual servers are ours; for another thread too.
+    struct Written {
+        std::vector<plan::ServicePortPlanPtr> service_ports;
+        plan::NodeRules node;
+        std::set<plan::DestinationKey> absent;  // nothing of these is in the kernel
+
+        [[nodiscard]] std::set<kernel::ipvs::ServiceKey> keys(net::Family family, const IpvsOptions& options,
+                                                              const Limits& limits) const;
+    };
+    [[nodiscard]] Written written() const;
     using Fronts = std::map<plan::DestinationKey, Front>;
     struct Extras {
         std::vector<SetEntry> added;
@@ -79,7 +89,12 @@ class IpvsDataplane final : public Dataplane {
     [[nodiscard]] Result<void> unbind(const std::vector<net::IpAddress>& addresses, Outcome& outcome);
     [[nodiscard]] Result<void> try_refused_again();
     [[nodiscard]] Result<void> withdraw(const std::set<net::IpAddress>& refused, Outcome& outcome);
-    [[nodiscard]] Result<void> give_way(const std::vector<FrontChange>& changes, Outcome& outcome);
+    void list_taken(std::vector<SetAside>& list) const;
+    void list_refused_endpoints(std::vector<SetAside>& list) const;
+    [[nodiscard]] Result<void> try_endpoints_again(const std::map<net::IpAddress, std::string>& refused,
+                                                   Outcome& outcome);
+    [[nodiscard]] Result<void> leave_to_others(std::vector<FrontChange>& changes, Outcome& outcome);
+    [[nodiscard]] Result<void> give_way(std::vector<FrontChange>& changes, Outcome& outcome);
     [[nodiscard]] Result<void> take_places(const std::vector<FrontChange>& changes, Outcome& outcome);
     [[nodiscard]] std::optional<Front> front_of(const plan::DestinationKey& key) const;
     [[nodiscard]] Context context(const plan::NodeRules& node) const;

@@ -14,9 +14,31 @@ namespace {
 // What look() brings.
 struct Seen {
     std::uint64_t differences = 0;
+    std::map<kernel::ipvs::ServiceKey, std::string> taken;
 };
 
 }  // namespace
+
+IpvsDataplane::Written IpvsDataplane::written() const {
+    Written written;
+    if (!state_) return written;
+    written.service_ports.assign(state_->service_ports.begin(), state_->service_ports.end());
+    written.node = state_->node;
+    for (const auto& [key, aside] : state_->aside)
+        if (!aside.landed) written.absent.insert(key);
+    return written;
+}
+
+std::set<kernel::ipvs::ServiceKey> IpvsDataplane::Written::keys(net::Family family, const IpvsOptions& options,
+                                                                const Limits& limits) const {
+    std::set<kernel::ipvs::ServiceKey> keys;
+    for (const auto& service_port : service_ports)
+        for (const auto& front : render_fronts(*service_port, {node, family, options, limits})) {
+            if (absent.contains(front.key)) continue;
+            for (const auto& server : front.servers) keys.insert(server.service.key);
+        }
+    return keys;
+}
 
 Result<Outcome> IpvsDataplane::reconcile(const plan::Plan& plan) {
     Outcome outcome;
@@ -32,13 +54,16 @@ Result<Outcome> IpvsDataplane::reconcile(const plan::Plan& plan) {
 Result<void> IpvsDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
     RETURN_IF_ERROR(host_.kernel.links->ensure_dummy(kDevice));
     RETURN_IF_ERROR(ensure_sets(*host_.kernel.sets, family_));
+    const auto known = written().keys(family_, options_, limits_);
     RETURN_IF_ERROR(try_refused_again());
-    ASSIGN_OR_RETURN(auto found, compare(host_.kernel, plan, context(plan.node), random_fully_));
+    const auto refused_before = limits_.refused_endpoints;
+    ASSIGN_OR_RETURN(auto found, compare(host_.kernel, plan, context(plan.node), known, random_fully_));
     // What another process left is no difference from what this one wrote.
     if (state_) {
         outcome.differences = found.differences;
         outcome.examples = found.examples;
     }
+    limits_.taken = std::move(found.taken);
     State state;
     state.node = plan.node;
     for (const auto& [name, service_port] : plan.service_ports)
@@ -49,9 +74,9 @@ Result<void> IpvsDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
     state.draining = std::move(found.draining);
     for (const auto& [key, aside] : state.aside) outcome.set_aside.push_back({aside.name.text(), aside.reason});
     state_ = std::move(state);
+    list_taken(outcome.set_aside);
 
-    Writer writer(host_.kernel, family_, options_, Writer::Refused::kSetAside, limits_.unknown_schedulers,
-                  state_->draining, outcome);
+    Writer writer(host_.kernel, family_, options_, Writer::Refused::kSetAside, limits_, state_->draining, outcome);
     RETURN_IF_ERROR(writer.add(found.added));
     RETURN_IF_ERROR(writer.arrive(found.changes));
     for (const auto& [index, aside] : writer.asides()) {
@@ -84,6 +109,7 @@ Result<void> IpvsDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
     RETURN_IF_ERROR(writer.depart(found.changes));
     RETURN_IF_ERROR(writer.remove(found.removed));
     RETURN_IF_ERROR(withdraw(refused, outcome));
+    RETURN_IF_ERROR(try_endpoints_again(refused_before, outcome));
     if (found.drained) RETURN_IF_ERROR(writer.drain(std::set<Leaving>(state_->draining)));
     report_rules(outcome);
     return {};
@@ -91,23 +117,24 @@ Result<void> IpvsDataplane::settle(const plan::Plan& plan, Outcome& outcome) {
 
 std::function<Result<Dataplane::Sight>()> IpvsDataplane::look(const plan::Plan& plan) const {
     const auto* kernel = host_.background.ipvs ? &host_.background : &host_.kernel;
-    return [kernel, plan, options = options_, limits = limits_, random_fully = random_fully_]() -> Result<Sight> {
+    return [kernel, plan, written = written(), options = options_, limits = limits_,
+            random_fully = random_fully_]() -> Result<Sight> {
         const Context context{plan.node, plan.family, options, limits};
-        ASSIGN_OR_RETURN(const auto found, compare(*kernel, plan, context, random_fully));
-        return Sight(std::make_shared<const Seen>(Seen{found.differences}));
+        const auto known = written.keys(plan.family, options, limits);
+        ASSIGN_OR_RETURN(const auto found, compare(*kernel, plan, context, known, random_fully));
+        return Sight(std::make_shared<const Seen>(Seen{found.differences, found.taken}));
     };
 }
 
 // What was seen may be old by now, so that a difference only is a reason to look again.
 Result<Outcome> IpvsDataplane::check(const plan::Plan& plan, const Sight& sight) {
     const auto* seen = static_cast<const Seen*>(sight.get());
-    if (seen == nullptr || !state_ || seen->differences != 0) return reconcile(plan);
+    if (seen == nullptr || !state_ || seen->differences != 0 || seen->taken != limits_.taken) return reconcile(plan);
     const bool waits =
         std::any_of(state_->aside.begin(), state_->aside.end(), [](const auto& one) { return !one.second.by_option; });
-    if (waits) return reconcile(plan);  // who was in the way may be gone
+    if (waits || !limits_.refused_endpoints.empty()) return reconcile(plan);  // who was in the way may be gone
     Outcome outcome;
-    Writer writer(host_.kernel, family_, options_, Writer::Refused::kError, limits_.unknown_schedulers,
-                  state_->draining, outcome);
+    Writer writer(host_.kernel, family_, options_, Writer::Refused::kError, limits_, state_->draining, outcome);
     if (auto drained = writer.drain(std::set<Leaving>(state_->draining)); !drained) {
         state_.reset();  // which of them are gone?
         return drained.error();

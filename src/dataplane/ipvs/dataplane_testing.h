@@ -27,6 +27,7 @@ class BorrowedIpvs final : public kernel::ipvs::Ipvs {
     explicit BorrowedIpvs(Ipvs& twin) : twin_(twin) {}
     Result<kernel::ipvs::Info> info() override { return twin_.info(); }
     Result<std::vector<kernel::ipvs::Service>> services() override { return twin_.services(); }
+    Result<bool> contains(const kernel::ipvs::ServiceKey& key) override { return twin_.contains(key); }
     Result<std::vector<kernel::ipvs::Destination>> destinations(const kernel::ipvs::ServiceKey& key) override {
         return twin_.destinations(key);
     }
@@ -170,6 +171,7 @@ struct Machine {
             static_cast<void>(links.addresses());
         }
         iptables.fail_calls(0, 0);
+        ipvs.forget_refusals();
     }
 
     net::Family family;

@@ -1,8 +1,9 @@
 // What a destination of the plan becomes: virtual servers with their destinations, elements of sets, an address of the
 // device, and a way for pods and this node past it. Values; no kernel.
 //
-// A front is written as a whole or set aside as a whole. What a mode decides about packets stands in the plan; here it
-// is only spelled in another language.
+// A front is written as a whole or set aside as a whole; only a node port does without single addresses, where somebody
+// else has the virtual server. What a mode decides about packets stands in the plan; here it is only spelled in another
+// language.
 #pragma once
 
 #include <cstdint>
@@ -51,6 +52,8 @@ struct Front {
 struct Limits {
     std::set<std::string> unknown_schedulers;                 // the one of the options serves instead
     std::map<net::IpAddress, std::string> refused_addresses;  // that the device did not take, and why
+    std::map<net::IpAddress, std::string> refused_endpoints;  // that IPVS did not take, and why
+    std::map<kernel::ipvs::ServiceKey, std::string> taken;    // of node ports: that somebody else has, and who
 };
 
 // What fronts are made from, beside the service port.
@@ -64,6 +67,10 @@ struct Context {
 // In the order of the plan's destinations. A node port is not among them where this node has no address for it.
 [[nodiscard]] std::vector<Front> render_fronts(const plan::ServicePortPlan& plan, const Context& context);
 
+// Without this one of its virtual servers and the entries for it; nothing is left of a front that had no other.
+void leave_out(Front& front, const kernel::ipvs::ServiceKey& key);
+[[nodiscard]] const Server* find_server(const Front& front, const kernel::ipvs::ServiceKey& key);
+
 [[nodiscard]] bool is_excluded(const net::IpAddress& address, const IpvsOptions& options);
 // Addresses that node ports have virtual servers at, sorted.
 [[nodiscard]] std::vector<net::IpAddress> node_port_addresses(const plan::NodeRules& node, const IpvsOptions& options);
@@ -72,11 +79,18 @@ struct Context {
 [[nodiscard]] SetEntry hairpin_entry(const plan::Hairpin& hairpin);
 [[nodiscard]] SetEntry health_check_entry(std::uint16_t node_port);
 [[nodiscard]] SetEntry address_entry(Set set, const net::IpAddress& address);
-// Without its flag mh sends all of a client to one endpoint; kube-proxy sets it too.
+// sh and mh keep the place of a destination of weight 0 in their tables, and refuse what hashes to it unless they may
+// fall back to another one. Without its second flag mh sends all of a client to one endpoint; kube-proxy sets only that
+// one (kubernetes/kubernetes#139497).
 [[nodiscard]] inline std::uint32_t scheduler_flags(const std::string& scheduler) {
-    return scheduler == "mh" ? kernel::ipvs::kScheduler2 : 0;
+    if (scheduler == "sh") return kernel::ipvs::kScheduler1;
+    return scheduler == "mh" ? kernel::ipvs::kScheduler1 | kernel::ipvs::kScheduler2 : 0;
 }
+// dh does so too (ip_vs_dh_schedule()), and has no flag: what is to get nothing new must not be there at all.
+[[nodiscard]] inline bool passes_over_weight_0(const std::string& scheduler) { return scheduler != "dh"; }
 // UDP and SCTP have no connections that somebody would wait for (kube-proxy takes SCTP for one of these too).
-[[nodiscard]] inline bool drains(net::Protocol protocol) { return protocol == net::Protocol::kTcp; }
+[[nodiscard]] inline bool drains(const kernel::ipvs::Service& service) {
+    return service.key.protocol == net::Protocol::kTcp && passes_over_weight_0(service.scheduler);
+}
 
 }  // namespace ghostip::dataplane::ipvs

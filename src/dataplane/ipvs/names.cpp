@@ -25,6 +25,7 @@ const std::array<SetRow, kSetCount>& set_rows() {
          "Kubernetes service load balancer ip + port + source IP for packet filter purpose"},
         {Set::kLoadBalancerSourceCidr, "KUBE-LOAD-BALANCER-SOURCE-CIDR", Type::kIpPortNet,
          "Kubernetes service load balancer ip + port + source cidr for packet filter purpose"},
+        {Set::kNodePorts, "GHOSTIP-NODE-PORTS", Type::kIpPort, "node ports of this node's addresses"},
         {Set::kNodePortTcp, "KUBE-NODE-PORT-TCP", Type::kPort, "Kubernetes nodeport TCP port for masquerade purpose"},
         {Set::kNodePortLocalTcp, "KUBE-NODE-PORT-LOCAL-TCP", Type::kPort,
          "Kubernetes nodeport TCP port with externalTrafficPolicy=local"},
@@ -39,7 +40,6 @@ const std::array<SetRow, kSetCount>& set_rows() {
         {Set::kIpvsIps, "KUBE-IPVS-IPS", Type::kIp, "Addresses on the ipvs interface"},
         {Set::kDrop, "GHOSTIP-DROP", Type::kIpPort, "all endpoints are on other nodes"},
         {Set::kDropOwn, "GHOSTIP-DROP-OWN", Type::kIpPort, "all endpoints are on other nodes"},
-        {Set::kNodeAddresses, "GHOSTIP-NODE-ADDRESSES", Type::kIp, "addresses that accept node ports"},
     }};
     return kRows;
 }

@@ -15,8 +15,9 @@ namespace ghostip::dataplane::ipvs {
 // Of both families, and down: addresses of Services, which makes packets to them local.
 inline constexpr const char* kDevice = "kube-ipvs0";
 
-// By this the virtual servers that are ours are known, also after a restart: those that stand in one of the sets of
-// destinations, or whose port stands in one of the sets of node ports at an address in kNodeAddresses or of this node.
+// By this the virtual servers that are ours are known, also after a restart: they stand in one of kNamingSets. Those of
+// kube-proxy's node ports do not; see Observed::is_ours(). What says that a virtual server is ours stands before what
+// says that its port is a node port, and is written first.
 enum class Set : std::uint8_t {
     kLoopBack,  // local endpoints that reach themselves
     kClusterIp,
@@ -27,6 +28,7 @@ enum class Set : std::uint8_t {
     kLoadBalancerFw,        // with source ranges
     kLoadBalancerSourceIp,  // kube-proxy's; what it would hold stands in the next one
     kLoadBalancerSourceCidr,
+    kNodePorts,  // of each address that one has a virtual server at
     kNodePortTcp,
     kNodePortLocalTcp,
     kNodePortUdp,
@@ -35,11 +37,14 @@ enum class Set : std::uint8_t {
     kNodePortLocalSctp,
     kHealthCheck,
     kIpvsIps,
-    kDrop,           // destinations that drop what comes from elsewhere: all endpoints are on other nodes
-    kDropOwn,        // that drop what this node sends
-    kNodeAddresses,  // that node ports have virtual servers at
+    kDrop,     // destinations that drop what comes from elsewhere: all endpoints are on other nodes
+    kDropOwn,  // that drop what this node sends
 };
 inline constexpr std::size_t kSetCount = 20;
+
+// Whose elements name a virtual server each.
+inline constexpr std::array<Set, 6> kNamingSets{Set::kClusterIp,       Set::kLoadBalancer, Set::kExternalIp,
+                                                Set::kExternalIpLocal, Set::kNodePorts,    Set::kNodePortSctp};
 
 struct SetRow {
     Set set;
@@ -49,6 +54,11 @@ struct SetRow {
 };
 [[nodiscard]] const std::array<SetRow, kSetCount>& set_rows();
 [[nodiscard]] const SetRow& row(Set set);
+
+// What a set is filled in that takes the place of one of ours; there only for a moment.
+[[nodiscard]] inline const char* spare_set_name(net::Family family) {
+    return family == net::Family::kIpv4 ? "GHOSTIP-WIDER" : "GHOSTIP-6-WIDER";
+}
 
 // "KUBE-6-CLUSTER-IP": at most 31 characters, which cuts two of kube-proxy's.
 [[nodiscard]] std::string set_name(Set set, net::Family family);

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "dataplane/ipvs/compare.h"
@@ -16,10 +17,14 @@ struct Observed {
     std::array<std::optional<std::vector<kernel::ipset::Element>>, kSetCount> sets;  // sorted
     std::set<net::IpAddress> bound;                                                  // on the device
     std::set<net::IpAddress> node;                                                   // on other devices
+    std::set<std::pair<net::Protocol, std::uint16_t>> own_node_ports;  // that kNodePorts has, at whatever address
     ObservedRules rules;
 
     [[nodiscard]] bool has(const SetEntry& entry) const;
-    // Was it written by this mode, or by kube-proxy? The sets tell.
+    // Does an element of a set say of this very virtual server that it is ours?
+    [[nodiscard]] bool is_named(const kernel::ipvs::ServiceKey& key) const;
+    // Was it written by this mode, or by kube-proxy? The sets tell. kube-proxy's of node ports have no addresses, for
+    // it has all ports at all addresses; a port that is ours stands in kNodePorts, and is somebody else's elsewhere.
     [[nodiscard]] bool is_ours(const kernel::ipvs::ServiceKey& key) const;
 };
 

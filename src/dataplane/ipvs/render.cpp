@@ -22,6 +22,20 @@ std::string_view option_of(net::Protocol protocol) {
     return "?";
 }
 
+// " -b mh-fallback,mh-port", as ipvsadm prints it.
+std::string flags_text(const kernel::ipvs::Service& service) {
+    const bool has_names = service.scheduler == "sh" || service.scheduler == "mh";
+    std::string text;
+    const auto add = [&](std::uint32_t flag, std::string_view name, int number) {
+        if ((service.flags & flag) == 0) return;
+        text += text.empty() ? " -b " : ",";
+        text += has_names ? fmt::format("{}-{}", service.scheduler, name) : fmt::format("flag-{}", number);
+    };
+    add(kernel::ipvs::kScheduler1, "fallback", 1);
+    add(kernel::ipvs::kScheduler2, "port", 2);
+    return text;
+}
+
 std::string sets_text(const plan::Plan& plan, const std::array<std::vector<kernel::ipset::Element>, kSetCount>& sets) {
     std::string text;
     for (const auto& row : set_rows()) {
@@ -59,8 +73,7 @@ std::string text(const Server& server) {
         fmt::format("{} {}", option_of(service.key.protocol), net::host_port(service.key.address, service.key.port));
     std::string made = fmt::format("-A {} -s {}", key, service.scheduler);
     if ((service.flags & kernel::ipvs::kPersistent) != 0) made += fmt::format(" -p {}", service.timeout_seconds);
-    if ((service.flags & kernel::ipvs::kScheduler2) != 0)
-        made += service.scheduler == "mh" ? " -b mh-port" : " -b flag-2";
+    made += flags_text(service);
     made += '\n';
     for (const auto& one : server.destinations)
         made += fmt::format("-a {} -r {} -m -w {}\n", key, net::host_port(one.key.address, one.key.port), one.weight);
@@ -85,8 +98,6 @@ std::string render(const plan::Plan& plan) {
         }
     for (const auto& [hairpin, count] : plan.hairpins) put(hairpin_entry(hairpin));
     for (const auto& [service, check] : plan.health_checks) put(health_check_entry(check.node_port));
-    for (const auto& address : node_port_addresses(plan.node, options))
-        put(address_entry(Set::kNodeAddresses, address));
     std::string device;
     for (const auto& address : addresses) {
         put(address_entry(Set::kIpvsIps, address));

@@ -20,13 +20,23 @@ bool answers_locally(const Destination& destination) {
     return destination.treatment(SourceClass::kOutside).pool == PoolScope::kLocal;
 }
 
+std::string scheduler_of(const plan::ServicePortPlan& plan, const Context& context) {
+    const bool usable = !plan.scheduler.empty() && !context.limits.unknown_schedulers.contains(plan.scheduler);
+    return usable ? plan.scheduler : context.options.scheduler;
+}
+
 // One virtual server has one pool: that of the clients elsewhere. Others are led to the cluster IP.
-std::vector<kernel::ipvs::Destination> behind(const plan::ServicePortPlan& plan, const Destination& destination) {
+std::vector<kernel::ipvs::Destination> behind(const plan::ServicePortPlan& plan, const Destination& destination,
+                                              const Context& context) {
+    const auto scheduler = scheduler_of(plan, context);
     std::vector<kernel::ipvs::Destination> made;
     for (const auto& endpoint : plan.pool(destination.treatment(SourceClass::kOutside).pool)) {
+        const auto weight = plan::weight_of(plan.weights, endpoint.address);
+        if (weight == 0 && !passes_over_weight_0(scheduler)) continue;
+        if (context.limits.refused_endpoints.contains(endpoint.address)) continue;
         auto& one = made.emplace_back();
         one.key = {endpoint.address, endpoint.port};
-        one.weight = plan::weight_of(plan.weights, endpoint.address);
+        one.weight = weight;
     }
     std::sort(made.begin(), made.end());
     return made;
@@ -36,9 +46,7 @@ kernel::ipvs::Service service_at(const net::IpAddress& address, const plan::Serv
                                  const Destination& destination, const Context& context) {
     kernel::ipvs::Service service;
     service.key = {address, destination.key.protocol, destination.key.port, 0};
-    service.scheduler = plan.scheduler.empty() || context.limits.unknown_schedulers.contains(plan.scheduler)
-                            ? context.options.scheduler
-                            : plan.scheduler;
+    service.scheduler = scheduler_of(plan, context);
     if (plan.affinity_seconds != 0) service.flags |= kernel::ipvs::kPersistent;
     service.flags |= scheduler_flags(service.scheduler);
     service.timeout_seconds = plan.affinity_seconds;
@@ -57,6 +65,7 @@ SetEntry port_entry(Set set, std::uint16_t port) {
 
 void add_node_port_entries(Front& front, bool local) {
     const auto protocol = front.key.protocol;
+    for (const auto& server : front.servers) front.entries.push_back(at(Set::kNodePorts, server.service.key));
     if (protocol == net::Protocol::kSctp) {
         for (const auto& server : front.servers) {
             front.entries.push_back(at(Set::kNodePortSctp, server.service.key));
@@ -117,9 +126,10 @@ std::string short_circuit(const plan::ServicePortPlan& plan, const Destination& 
     kernel::iptables::RuleText text(rule, kernel::iptables::Form::kSaved, context.family);
     text.begin("-A", chains::kShortCircuit);
     if (!destination.key.node_port) text.destination(net::Prefix::host(destination.key.address));
-    text.protocol(destination.key.protocol)
-        .comment(plan.name.text())
-        .destination_port(destination.key.protocol, destination.key.port)
+    text.protocol(destination.key.protocol).comment(plan.name.text());
+    // The port of an address that is no node's is somebody else's (a Service's whose pods come here too).
+    if (destination.key.node_port) text.in_set(set_name(Set::kNodePorts, context.family), "dst,dst");
+    text.destination_port(destination.key.protocol, destination.key.port)
         .translate(inner->key.address, inner->key.port)
         .end();
     return rule;
@@ -153,10 +163,13 @@ std::vector<Front> render_fronts(const plan::ServicePortPlan& plan, const Contex
         front.name = plan.name;
         const auto addresses = destination.key.node_port ? node_port_addresses(context.node, context.options)
                                                          : std::vector<net::IpAddress>{destination.key.address};
-        if (addresses.empty()) continue;
-        const auto pool = behind(plan, destination);
-        for (const auto& address : addresses)
-            front.servers.push_back({service_at(address, plan, destination, context), pool});
+        const auto pool = behind(plan, destination, context);
+        for (const auto& address : addresses) {
+            auto service = service_at(address, plan, destination, context);
+            if (destination.key.node_port && context.limits.taken.contains(service.key)) continue;
+            front.servers.push_back({std::move(service), pool});
+        }
+        if (front.servers.empty()) continue;
         add_entries(front, destination);
         // An address of another device is local without us.
         if (!destination.key.node_port &&
@@ -167,6 +180,24 @@ std::vector<Front> render_fronts(const plan::ServicePortPlan& plan, const Contex
         fronts.push_back(std::move(front));
     }
     return fronts;
+}
+
+const Server* find_server(const Front& front, const kernel::ipvs::ServiceKey& key) {
+    const auto found = std::lower_bound(front.servers.begin(), front.servers.end(), key,
+                                        [](const auto& one, const auto& wanted) { return one.service.key < wanted; });
+    return found != front.servers.end() && found->service.key == key ? &*found : nullptr;
+}
+
+void leave_out(Front& front, const kernel::ipvs::ServiceKey& key) {
+    std::erase_if(front.servers, [&](const auto& server) { return server.service.key == key; });
+    if (front.servers.empty()) {
+        front = {};
+        return;
+    }
+    std::erase_if(front.entries, [&](const auto& entry) {
+        const auto& element = entry.element;
+        return element.address == key.address && element.protocol == key.protocol && element.port == key.port;
+    });
 }
 
 SetEntry hairpin_entry(const plan::Hairpin& hairpin) {

@@ -19,7 +19,8 @@ constexpr std::string_view kDestination = "dst,dst";
 constexpr std::string_view kFromTo = "dst,dst,src";
 
 // Not those where Kubernetes has node ports by default (30000-32767): an answer to a port that IPVS listens on would be
-// taken for a packet to a node port (kubernetes/kubernetes#139276).
+// taken for a packet to a node port (kubernetes/kubernetes#139276). The API server's range is told to nobody, so that
+// one that reaches beyond is not cured.
 constexpr std::string_view kMasqueradePorts = "32768-65535";
 
 class Rules {
@@ -85,7 +86,7 @@ Chain services(const RuleContext& context) {
                                                       : Set::kNodePortLocalSctp;
         auto rule = rules.next().protocol(protocol).comment(row(set).comment).destination_type_local();
         rules
-            .in(rules.in(rule, Set::kNodeAddresses, "dst"), set,
+            .in(rules.in(rule, Set::kNodePorts, kDestination), set,
                 protocol == Protocol::kSctp ? kDestination : std::string_view("dst"))
             .jump(chains::kExternalLocal)
             .end();
@@ -96,9 +97,9 @@ Chain services(const RuleContext& context) {
     // Addresses of the device are local too, and their ports are no node ports.
     for (const auto set : {Set::kExternalIp, Set::kExternalIpLocal, Set::kClusterIp, Set::kLoadBalancer})
         rules.ask(set, kDestination, "ACCEPT");
-    // The sets of node ports know no addresses; others of this node are nobody's business here.
+    // kube-proxy's sets of node ports know no addresses; others of this node are nobody's business here.
     auto node_ports = rules.next().destination_type_local();
-    rules.in(node_ports, Set::kNodeAddresses, "dst").jump(chains::kNodePort).end();
+    rules.in(node_ports, Set::kNodePorts, kDestination).jump(chains::kNodePort).end();
     return rules.take();
 }
 

@@ -17,7 +17,7 @@ Result<void> exchange(kernel::ipset::Sets& sets, const kernel::ipset::Contents& 
     const auto name = other.name;
     if (held.header.type != other.type || (held.header.family && held.header.family != other.family))
         return Error{fmt::format("there is another set called {}, of type {}", name, held.header.type_name), EEXIST};
-    other.name = family == net::Family::kIpv4 ? "GHOSTIP-WIDER" : "GHOSTIP-6-WIDER";
+    other.name = spare_set_name(family);
     other.most_elements = most;
     RETURN_IF_ERROR(sets.destroy(other.name));
     RETURN_IF_ERROR(sets.create(other));

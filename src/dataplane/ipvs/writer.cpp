@@ -18,12 +18,6 @@ namespace {
 // So that others who write are not held up for long.
 constexpr std::size_t kCommandsAtOnce = 4096;
 
-const Server* find_server(const Front& front, const kernel::ipvs::ServiceKey& key) {
-    const auto found = std::lower_bound(front.servers.begin(), front.servers.end(), key,
-                                        [](const auto& one, const auto& wanted) { return one.service.key < wanted; });
-    return found != front.servers.end() && found->service.key == key ? &*found : nullptr;
-}
-
 const Destination* find_destination(const Server& server, const kernel::ipvs::DestinationKey& key) {
     const auto found = std::lower_bound(server.destinations.begin(), server.destinations.end(), key,
                                         [](const auto& one, const auto& wanted) { return one.key < wanted; });
@@ -32,6 +26,14 @@ const Destination* find_destination(const Server& server, const kernel::ipvs::De
 
 Command command(Verb verb, const kernel::ipvs::Service& service, const Destination& destination = {}) {
     return {verb, service, destination};
+}
+
+// Does one of the entries say that the virtual server is ours?
+bool have_name_of(const std::vector<SetEntry>& entries, const kernel::ipvs::ServiceKey& key) {
+    const kernel::ipset::Element element{key.address, key.protocol, key.port, std::nullopt};
+    return std::any_of(kNamingSets.begin(), kNamingSets.end(), [&](const auto set) {
+        return std::binary_search(entries.begin(), entries.end(), SetEntry{set, element});
+    });
 }
 
 std::vector<SetEntry> difference(const std::vector<SetEntry>& all, const std::vector<SetEntry>& without) {
@@ -77,8 +79,10 @@ Result<void> Writer::change_sets(std::span<const SetEntry> entries, bool add, co
         elements[static_cast<std::size_t>(entries[i].set)].push_back(entries[i].element);
         indices[static_cast<std::size_t>(entries[i].set)].push_back(i);
     }
-    for (const auto& row : set_rows()) {
-        const auto set = static_cast<std::size_t>(row.set);
+    // What names a virtual server comes first and goes last (names.h).
+    for (std::size_t i = 0; i < kSetCount; ++i) {
+        const auto set = add ? i : kSetCount - 1 - i;
+        const auto& row = set_rows()[set];
         if (elements[set].empty()) continue;
         const auto name = set_name(row.set, family_);
         const auto start = std::chrono::steady_clock::now();
@@ -145,11 +149,13 @@ Result<void> Writer::make_services(std::vector<FrontChange>& changes) {
             const auto index = batch.owners[refusal.command];
             const auto& service = refused.service;
             if (refusal.error.code == ENOENT && service.scheduler != options_.scheduler) {
-                unknown_schedulers_.insert(service.scheduler);
+                limits_.unknown_schedulers.insert(service.scheduler);
                 left.insert(index);
             } else if (refused.verb == Verb::kNewService && refusal.error.code == EEXIST) {
-                set_aside(changes[index], index,
-                          fmt::format("the virtual server {} is there already and not ours", text(service.key)));
+                if (have_name_of(changes[index].before.entries, service.key))
+                    return Error{fmt::format("the virtual server {} was not seen, and is there", text(service.key)),
+                                 EAGAIN};
+                set_aside(changes[index], index, somebody_else_has(service.key));
             } else {
                 set_aside(changes[index], index, refusal.error.message);
             }
@@ -157,7 +163,7 @@ Result<void> Writer::make_services(std::vector<FrontChange>& changes) {
         for (const auto index : left) {
             for (auto& server : changes[index].after.servers) {
                 auto& service = server.service;
-                if (!unknown_schedulers_.contains(service.scheduler)) continue;
+                if (!limits_.unknown_schedulers.contains(service.scheduler)) continue;
                 service.scheduler = options_.scheduler;
                 service.flags = (service.flags & kernel::ipvs::kPersistent) | scheduler_flags(service.scheduler);
             }
@@ -166,10 +172,20 @@ Result<void> Writer::make_services(std::vector<FrontChange>& changes) {
     return {};
 }
 
-Result<void> Writer::make_destinations(const std::vector<FrontChange>& changes) {
+// IPVS asks of an address only at that moment: an address that is a broadcast address here may be none elsewhere.
+void Writer::leave_out_endpoint(Front& front, const net::IpAddress& address, const Error& error) {
+    std::size_t left_out = 0;
+    for (auto& server : front.servers)
+        left_out += std::erase_if(server.destinations, [&](const auto& one) { return one.key.address == address; });
+    if (left_out == 0) return;
+    outcome_.set_aside.push_back({front.name.text(), fmt::format("endpoint {}: {}", address.text(), error.message)});
+    limits_.refused_endpoints.insert_or_assign(address, error.message);
+}
+
+Result<void> Writer::make_destinations(std::vector<FrontChange>& changes) {
     Batch batch;
     for (std::size_t i = 0; i < changes.size(); ++i) {
-        if (asides_.contains(i)) continue;
+        if (goes_again(i)) continue;
         for (const auto& server : changes[i].after.servers) {
             const auto* held = find_server(changes[i].before, server.service.key);
             for (const auto& destination : server.destinations) {
@@ -185,7 +201,11 @@ Result<void> Writer::make_destinations(const std::vector<FrontChange>& changes) 
     ASSIGN_OR_RETURN(const auto refusals, apply(batch.commands));
     for (const auto& refusal : refusals) {
         const auto index = batch.owners[refusal.command];
-        set_aside(changes[index], index, refusal.error.message);
+        const auto& refused = batch.commands[refusal.command];
+        if (refused.verb == Verb::kNewDestination && refusal.error.code == EINVAL)
+            leave_out_endpoint(changes[index].after, refused.destination.key.address, refusal.error);
+        else
+            set_aside(changes[index], index, refusal.error.message);
     }
     for (std::size_t i = 0; i < changes.size(); ++i)
         if (!asides_.contains(i))
@@ -196,15 +216,22 @@ Result<void> Writer::make_destinations(const std::vector<FrontChange>& changes) 
 }
 
 Result<void> Writer::arrive(std::vector<FrontChange>& changes) {
-    RETURN_IF_ERROR(add_entries(changes));
-    RETURN_IF_ERROR(make_services(changes));
-    RETURN_IF_ERROR(make_destinations(changes));
+    const auto made = [&]() -> Result<void> {
+        RETURN_IF_ERROR(add_entries(changes));
+        RETURN_IF_ERROR(make_services(changes));
+        return make_destinations(changes);
+    }();
+    // Whatever else failed: an element of ours at somebody else's virtual server would make it ours at the next look.
+    const auto undone = undo(changes);
+    RETURN_IF_ERROR(made);
+    RETURN_IF_ERROR(undone);
     for (const auto& [index, aside] : asides_)
         if (aside.landed && refused_mode_ == Refused::kError) return fail("{}: {}", aside.name.text(), aside.reason);
-    return undo(changes);
+    return {};
 }
 
-// What is new and was not taken as a whole goes again; of somebody else's virtual server only our elements.
+// What is new and was not taken as a whole goes again; of somebody else's virtual server only our elements. Those that
+// were there before stay: they may name what is ours.
 Result<void> Writer::undo(const std::vector<FrontChange>& changes) {
     std::vector<Command> commands;
     std::vector<SetEntry> entries;
@@ -214,11 +241,28 @@ Result<void> Writer::undo(const std::vector<FrontChange>& changes) {
         if (aside.landed) continue;
         for (const auto& server : change.after.servers)
             if (made_.contains(server.service.key)) commands.push_back(command(Verb::kDeleteService, server.service));
-        for (const auto* const side : {&change.before.entries, &change.after.entries})
-            entries.insert(entries.end(), side->begin(), side->end());
+        const auto came = difference(change.after.entries, change.before.entries);
+        entries.insert(entries.end(), came.begin(), came.end());
     }
     RETURN_IF_ERROR(apply(commands));
     return remove(entries);
+}
+
+std::set<Leaving>::iterator Writer::after_those_of(const kernel::ipvs::ServiceKey& key) {
+    auto last = draining_.lower_bound({key, {}});
+    while (last != draining_.end() && last->service == key) ++last;
+    return last;
+}
+
+// The virtual server's scheduler was another one when they began to leave.
+void Writer::end_waiting(const Server& server, std::vector<Command>& commands) {
+    const auto& key = server.service.key;
+    const auto last = after_those_of(key);
+    for (auto one = draining_.lower_bound({key, {}}); one != last; one = draining_.erase(one)) {
+        Destination destination;
+        destination.key = one->destination;
+        commands.push_back(command(Verb::kDeleteDestination, server.service, destination));
+    }
 }
 
 Result<void> Writer::depart(const std::vector<FrontChange>& changes) {
@@ -226,27 +270,25 @@ Result<void> Writer::depart(const std::vector<FrontChange>& changes) {
     std::vector<SetEntry> entries;
     std::set<Leaving> leaving;
     for (std::size_t i = 0; i < changes.size(); ++i) {
-        if (asides_.contains(i)) continue;
+        if (goes_again(i)) continue;
         const auto& [before, after] = changes[i];
         for (const auto& server : before.servers) {
             const auto& key = server.service.key;
             const auto* wanted = find_server(after, key);
             if (wanted == nullptr) {
                 commands.push_back(command(Verb::kDeleteService, server.service));
-                const auto first = draining_.lower_bound({key, {}});
-                auto last = first;
-                while (last != draining_.end() && last->service == key) ++last;
-                draining_.erase(first, last);
+                draining_.erase(draining_.lower_bound({key, {}}), after_those_of(key));
                 continue;
             }
             for (auto destination : server.destinations) {
                 if (find_destination(*wanted, destination.key) != nullptr) continue;
-                const bool stays = drains(key.protocol);
+                const bool stays = drains(wanted->service);
                 if (stays) leaving.insert({key, destination.key});
                 destination.weight = 0;
                 commands.push_back(
                     command(stays ? Verb::kSetDestination : Verb::kDeleteDestination, server.service, destination));
             }
+            if (!drains(wanted->service)) end_waiting(*wanted, commands);
         }
         const auto gone = difference(before.entries, after.entries);
         entries.insert(entries.end(), gone.begin(), gone.end());

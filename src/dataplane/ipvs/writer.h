@@ -25,18 +25,19 @@ class Writer {
     // What to do where the kernel refuses a change of what it has already.
     enum class Refused : std::uint8_t { kError, kSetAside };
 
-    Writer(const Kernel& kernel, net::Family family, const IpvsOptions& options, Refused refused,
-           std::set<std::string>& unknown_schedulers, std::set<Leaving>& draining, Outcome& outcome)
+    Writer(const Kernel& kernel, net::Family family, const IpvsOptions& options, Refused refused, Limits& limits,
+           std::set<Leaving>& draining, Outcome& outcome)
         : kernel_(kernel),
           family_(family),
           options_(options),
           refused_mode_(refused),
-          unknown_schedulers_(unknown_schedulers),
+          limits_(limits),
           draining_(draining),
           outcome_(outcome) {}
 
-    // May put the default scheduler in the place of one that the kernel does not know. Fronts that the kernel did not
-    // take are in `asides()`, by index; of those that are new nothing is left.
+    // May put the default scheduler in the place of one that the kernel does not know, and leave out endpoints that it
+    // does not take: both are in the limits then. Fronts that the kernel did not take are in `asides()`, by index; of
+    // those that are new nothing is left.
     [[nodiscard]] Result<void> arrive(std::vector<FrontChange>& changes);
     [[nodiscard]] const std::map<std::size_t, Aside>& asides() const { return asides_; }
     // Of the same changes. Destinations with connections stay, and are in `draining` then.
@@ -67,15 +68,23 @@ class Writer {
     [[nodiscard]] Result<void> change_sets(std::span<const SetEntry> entries, bool add, const RefusedEntry& refused);
     [[nodiscard]] Result<void> add_entries(const std::vector<FrontChange>& changes);
     [[nodiscard]] Result<void> make_services(std::vector<FrontChange>& changes);
-    [[nodiscard]] Result<void> make_destinations(const std::vector<FrontChange>& changes);
+    [[nodiscard]] Result<void> make_destinations(std::vector<FrontChange>& changes);
+    void leave_out_endpoint(Front& front, const net::IpAddress& address, const Error& error);
     [[nodiscard]] Result<void> undo(const std::vector<FrontChange>& changes);
+    [[nodiscard]] std::set<Leaving>::iterator after_those_of(const kernel::ipvs::ServiceKey& key);
+    void end_waiting(const Server& server, std::vector<kernel::ipvs::Command>& commands);
+    // Of what is new and set aside nothing is to be there; what was there goes on, as far as the kernel lets it.
+    [[nodiscard]] bool goes_again(std::size_t index) const {
+        const auto aside = asides_.find(index);
+        return aside != asides_.end() && !aside->second.landed;
+    }
     void set_aside(const FrontChange& change, std::size_t index, std::string_view reason);
 
     const Kernel& kernel_;
     const net::Family family_;
     const IpvsOptions& options_;
     const Refused refused_mode_;
-    std::set<std::string>& unknown_schedulers_;
+    Limits& limits_;
     std::set<Leaving>& draining_;
     Outcome& outcome_;
     std::map<std::size_t, Aside> asides_;

@@ -284,7 +284,7 @@ const Mode& mode() {
         .watch = watch_drift,
         .render = render,
         .sight = sight,
-        .cleanup = cleanup,
+        .cleanup = [](std::vector<std::string>& /*kept*/) { return cleanup(); },
         .packet_counts = packet_counts,
     };
     return instance;

@@ -2,6 +2,6 @@
 
 namespace ghostip::dataplane::userspace {
 
-Result<void> cleanup(const Mode& redirecting) { return redirecting.cleanup(); }
+Result<void> cleanup(const Mode& redirecting, std::vector<std::string>& kept) { return redirecting.cleanup(kept); }
 
 }  // namespace ghostip::dataplane::userspace

@@ -5,6 +5,6 @@
 
 namespace ghostip::dataplane::userspace {
 
-[[nodiscard]] Result<void> cleanup(const Mode& redirecting);
+[[nodiscard]] Result<void> cleanup(const Mode& redirecting, std::vector<std::string>& kept);
 
 }  // namespace ghostip::dataplane::userspace

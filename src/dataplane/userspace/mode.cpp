@@ -50,7 +50,7 @@ Result<Sighting> sight_packet(const plan::Plan& plan, const plan::Journey& journ
     return sight(eyes, plan, journey);
 }
 
-Result<void> clean_up() { return cleanup(*redirecting_mode); }
+Result<void> clean_up(std::vector<std::string>& kept) { return cleanup(*redirecting_mode, kept); }
 
 }  // namespace
 

@@ -1,5 +1,7 @@
 #include "kernel/ipset/ipset.h"
 
+#include <cerrno>
+
 namespace ghostip::kernel::ipset {
 
 std::string_view type_name(Type type) {
@@ -29,6 +31,17 @@ std::string text(Type type, const Element& element) {
         all += "," + (whole ? element.other->address.text() : element.other->text());
     }
     return all;
+}
+
+Result<bool> destroy_patiently(const std::function<Result<bool>()>& destroy,
+                               const std::function<void(std::chrono::milliseconds)>& pause) {
+    constexpr int kTries = 20;
+    constexpr std::chrono::milliseconds kPause(100);
+    for (int attempt = 1;; ++attempt) {
+        auto destroyed = destroy();
+        if (destroyed || destroyed.error().code != EBUSY || attempt == kTries) return destroyed;
+        pause(kPause);
+    }
 }
 
 }  // namespace ghostip::kernel::ipset

@@ -6,8 +6,10 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <compare>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -102,5 +104,10 @@ class Sets {
     // False: it was not there. EBUSY: something uses it.
     [[nodiscard]] virtual Result<bool> destroy(const std::string& name) = 0;
 };
+
+// Rules of nf_tables let go of their sets some moments after they are gone: what is busy is tried again for two
+// seconds.
+[[nodiscard]] Result<bool> destroy_patiently(const std::function<Result<bool>()>& destroy,
+                                             const std::function<void(std::chrono::milliseconds)>& pause);
 
 }  // namespace ghostip::kernel::ipset

@@ -52,6 +52,8 @@ inline void hold_to_contract(Ipvs& ipvs, net::Family family) {
     limited.lower_threshold = 5;
     limited.upper_threshold = 9;
     const auto stranger = destination(ipv4 ? "fd00:1::1" : "10.0.1.1", 8080);
+    const auto many = destination(ipv4 ? "239.1.1.1" : "ff0e::1", 8080);
+    const auto all = destination(ipv4 ? "255.255.255.255" : "ff02::1", 8080);
     auto sticky = service(web, "mh", kPersistent | kScheduler2, 10800);
     sticky.client_bits = ipv4 ? 24 : 64;
     auto long_name = service(web, "a-scheduler-that-nobody-has");
@@ -80,6 +82,8 @@ inline void hold_to_contract(Ipvs& ipvs, net::Family family) {
         {"a weight below zero", {Verb::kSetDestination, service(web), heavy}, ERANGE},
         {"thresholds upside down", {Verb::kSetDestination, service(web), upside_down}, ERANGE},
         {"a destination of the other family", {Verb::kNewDestination, service(web), stranger}, EINVAL},
+        {"a destination that is a group", {Verb::kNewDestination, service(web), many}, EINVAL},
+        {"a destination that is everybody", {Verb::kNewDestination, service(web), all}, EINVAL},
         {"drain a destination", {Verb::kSetDestination, service(web), drained}, 0},
         {"limit a destination", {Verb::kSetDestination, service(web), limited}, 0},
         {"change all of a service", {Verb::kSetService, sticky, {}}, 0},
@@ -107,6 +111,10 @@ inline void hold_to_contract(Ipvs& ipvs, net::Family family) {
         EXPECT_EQ(found[2].service, no_bits);
     }
     EXPECT_TRUE(ipvs.destinations(service_key(ipv4 ? "10.96.0.7" : "fd00:96::7", 80))->empty());
+
+    EXPECT_TRUE(ipvs.contains(web).value());
+    EXPECT_FALSE(ipvs.contains(service_key(ipv4 ? "10.96.0.7" : "fd00:96::7", 80)).value());
+    EXPECT_FALSE(ipvs.contains(service_key(ipv4 ? "10.96.0.1" : "fd00:96::1", 81)).value());
 
     std::vector<Command> away{{Verb::kDeleteDestination, service(web), one},
                               {Verb::kDeleteService, service(web), {}},

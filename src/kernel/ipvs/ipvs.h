@@ -86,7 +86,7 @@ enum class Verb : std::uint8_t {
     kNewService,         // EEXIST: it is there; ENOENT: the kernel knows no such scheduler
     kSetService,         // ESRCH: it is not there; ENOENT as above
     kDeleteService,      // with its destinations; ESRCH
-    kNewDestination,     // EEXIST; ESRCH: no such service
+    kNewDestination,     // EEXIST; ESRCH: no such service; EINVAL: the address is neither this host's nor unicast
     kSetDestination,     // ENOENT: it is not there; ESRCH
     kDeleteDestination,  // ENOENT; ESRCH. Connections to it stay until they end, and count for one like it that comes
 };
@@ -131,6 +131,8 @@ class Ipvs {
     [[nodiscard]] virtual Result<Info> info() = 0;
     // All services, foreign ones too, in no order. One that is there all the time is in it once.
     [[nodiscard]] virtual Result<std::vector<Service>> services() = 0;
+    // Is there such a service?
+    [[nodiscard]] virtual Result<bool> contains(const ServiceKey& service) = 0;
     // The destinations of one service; none, too, if there is no such service.
     [[nodiscard]] virtual Result<std::vector<Destination>> destinations(const ServiceKey& service) = 0;
     // Carries out the commands in their order. What was refused is in the answer, in that order; all else was done. An

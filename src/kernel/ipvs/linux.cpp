@@ -1,5 +1,6 @@
 #include "kernel/ipvs/linux.h"
 
+#include <cerrno>
 #include <optional>
 #include <set>
 
@@ -47,6 +48,14 @@ Result<std::vector<Service>> LinuxIpvs::services() {
     }));
     if (unread > 0) return fail("list IPVS services: {} of them cannot be read", unread);
     return services;
+}
+
+Result<bool> LinuxIpvs::contains(const ServiceKey& service) {
+    netlink::Request request;
+    const auto found = socket_.ask(put_get_service(request, family_, service), "ask for IPVS service " + text(service));
+    if (!found && found.error().code == ESRCH) return false;
+    RETURN_IF_ERROR(found);
+    return true;
 }
 
 Result<std::vector<Destination>> LinuxIpvs::destinations(const ServiceKey& service) {

@@ -16,6 +16,7 @@ class LinuxIpvs final : public Ipvs {
 
     [[nodiscard]] Result<Info> info() override;
     [[nodiscard]] Result<std::vector<Service>> services() override;
+    [[nodiscard]] Result<bool> contains(const ServiceKey& service) override;
     [[nodiscard]] Result<std::vector<Destination>> destinations(const ServiceKey& service) override;
     [[nodiscard]] Result<std::vector<Refusal>> apply(std::span<const Command> commands) override;
     [[nodiscard]] Result<Timeouts> timeouts() override;

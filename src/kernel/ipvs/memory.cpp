@@ -1,5 +1,6 @@
 #include "kernel/ipvs/memory.h"
 
+#include <algorithm>
 #include <limits>
 
 namespace ghostip::kernel::ipvs {
@@ -15,6 +16,14 @@ int check(const Destination& destination, const ServiceKey& service) {
     const bool tunnel = destination.forwarding == Forwarding::kTunnel;
     if (destination.key.address.family() != service.address.family() && !tunnel) return EINVAL;
     return 0;
+}
+
+// ip_vs_new_dest(): neither of this host nor a single other one's, as far as that can be told without routes.
+bool is_nobodys(const net::IpAddress& address) {
+    const auto bytes = address.bytes();
+    if (!address.is_ipv4()) return bytes[0] == 0xff || address.is_unspecified() || address.is_link_local();
+    const bool all_ones = std::all_of(bytes.begin(), bytes.end(), [](auto byte) { return byte == 0xff; });
+    return bytes[0] == 0 || (bytes[0] & 0xf0U) == 0xe0 || all_ones;
 }
 
 }  // namespace
@@ -38,8 +47,16 @@ Result<std::vector<Service>> MemoryIpvs::services() {
     if (auto error = begin_call("list IPVS services")) return *error;
     ++counters_.lists;
     std::vector<Service> all;
-    for (const auto& [key, entry] : services_) all.push_back(entry.service);
+    const bool lacks_one = left_out_.second > 0;
+    if (lacks_one) --left_out_.second;
+    for (const auto& [key, entry] : services_)
+        if (!lacks_one || key != left_out_.first) all.push_back(entry.service);
     return all;
+}
+
+Result<bool> MemoryIpvs::contains(const ServiceKey& service) {
+    if (auto error = begin_call("ask for IPVS service")) return *error;
+    return services_.contains(service);
 }
 
 Result<std::vector<Destination>> MemoryIpvs::destinations(const ServiceKey& service) {
@@ -111,6 +128,9 @@ int MemoryIpvs::change_destination(const Command& command, Entry& entry) {
     if (const int code = check(wanted, command.service.key); code != 0) return code;
     if (command.verb == Verb::kNewDestination && there) return EEXIST;
     if (command.verb == Verb::kSetDestination && !there) return ENOENT;
+    const bool in_trash = trash_.contains({command.service.key, wanted.key});
+    if (!there && !in_trash && (is_nobodys(wanted.key.address) || refused_destinations_.contains(wanted.key.address)))
+        return EINVAL;
     Destination::Connections connections;
     if (there) {
         connections = found->second.connections;

@@ -22,6 +22,7 @@ class MemoryIpvs final : public Ipvs {
 
     [[nodiscard]] Result<Info> info() override;
     [[nodiscard]] Result<std::vector<Service>> services() override;
+    [[nodiscard]] Result<bool> contains(const ServiceKey& service) override;
     [[nodiscard]] Result<std::vector<Destination>> destinations(const ServiceKey& service) override;
     [[nodiscard]] Result<std::vector<Refusal>> apply(std::span<const Command> commands) override;
     [[nodiscard]] Result<Timeouts> timeouts() override;
@@ -36,10 +37,16 @@ class MemoryIpvs final : public Ipvs {
     void set_schedulers(std::set<std::string> names) { schedulers_ = std::move(names); }
     // A kernel without IPVS: every call fails as the Linux one's open().
     void set_absent(bool absent) { absent_ = absent; }
+    // The next so many lists of services lack it, as the kernel's can while another one is deleted.
+    void leave_out(const ServiceKey& service, std::uint64_t lists) { left_out_ = {service, lists}; }
+    // An address that is a broadcast address here, and may be none later (EINVAL for a new destination).
+    void refuse_destination(const net::IpAddress& address) { refused_destinations_.insert(address); }
+    void accept_destination(const net::IpAddress& address) { refused_destinations_.erase(address); }
     // The call-th call from now on (1: the next) fails with this errno value and does nothing.
     void fail_call(std::uint64_t call, int code) { failures_[counters_.calls + call] = code; }
     // The command-th command from now on (1: the next), were it good, is refused with this errno value.
     void refuse_command(std::uint64_t command, int code) { refused_[seen_ + command] = code; }
+    void forget_refusals() { refused_.clear(); }
 
     [[nodiscard]] Counters counters() const { return counters_; }
     // Every command there was, in order, refused ones too.
@@ -68,6 +75,8 @@ class MemoryIpvs final : public Ipvs {
     std::uint64_t seen_ = 0;  // commands
     std::map<std::uint64_t, int> failures_;
     std::map<std::uint64_t, int> refused_;
+    std::set<net::IpAddress> refused_destinations_;
+    std::pair<ServiceKey, std::uint64_t> left_out_;  // how many times more
     std::vector<Command> log_;
 };
 

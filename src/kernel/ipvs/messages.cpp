@@ -81,6 +81,14 @@ void put_destination(nlmsghdr* message, const Destination& destination, bool who
     mnl_attr_nest_end(message, nest);
 }
 
+nlmsghdr* put_about(netlink::Request& request, std::uint16_t family, std::uint8_t command, const ServiceKey& service) {
+    nlmsghdr* message = start(request, family, command);
+    auto* nest = mnl_attr_nest_start(message, IPVS_CMD_ATTR_SERVICE);
+    put_key(message, service);
+    mnl_attr_nest_end(message, nest);
+    return message;
+}
+
 std::uint8_t command_number(Verb verb) {
     switch (verb) {
         case Verb::kNewService: return IPVS_CMD_NEW_SERVICE;
@@ -144,12 +152,12 @@ nlmsghdr* put_list_services(netlink::Request& request, std::uint16_t family) {
     return start(request, family, IPVS_CMD_GET_SERVICE);
 }
 
+nlmsghdr* put_get_service(netlink::Request& request, std::uint16_t family, const ServiceKey& service) {
+    return put_about(request, family, IPVS_CMD_GET_SERVICE, service);
+}
+
 nlmsghdr* put_list_destinations(netlink::Request& request, std::uint16_t family, const ServiceKey& service) {
-    nlmsghdr* message = start(request, family, IPVS_CMD_GET_DEST);
-    auto* nest = mnl_attr_nest_start(message, IPVS_CMD_ATTR_SERVICE);
-    put_key(message, service);
-    mnl_attr_nest_end(message, nest);
-    return message;
+    return put_about(request, family, IPVS_CMD_GET_DEST, service);
 }
 
 nlmsghdr* put_get_info(netlink::Request& request, std::uint16_t family) {

@@ -13,6 +13,7 @@ namespace ghostip::kernel::ipvs {
 // All of these write a whole message without its flags; `family`: the number that the kernel has given to IPVS.
 nlmsghdr* put_command(netlink::Request& request, std::uint16_t family, const Command& command);
 nlmsghdr* put_list_services(netlink::Request& request, std::uint16_t family);
+nlmsghdr* put_get_service(netlink::Request& request, std::uint16_t family, const ServiceKey& service);
 nlmsghdr* put_list_destinations(netlink::Request& request, std::uint16_t family, const ServiceKey& service);
 nlmsghdr* put_get_info(netlink::Request& request, std::uint16_t family);
 nlmsghdr* put_get_timeouts(netlink::Request& request, std::uint16_t family);
