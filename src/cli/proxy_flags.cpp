@@ -191,7 +191,9 @@ void add_relay_flags(FlagSet& set, RelaySettings& relay) {
     set.add({"relay-max-connections", uint_value(relay.max_connections, 1, kAnyNumber), "",
              "… connections at once; more of them wait in the backlog"});
     set.add({"relay-max-connections-per-service", uint_value(relay.max_connections_per_service, 0, kAnyNumber), "",
-             "… of one service port; more of them are reset. 0: only the limit of all together"});
+             "… of one service port in one address family, and of its local endpoints by themselves; more are reset. "
+             "0: only the "
+             "limit of all together"});
     set.add({"relay-buffer-kib", uint_value(relay.buffer_kib, 4, 1U << 20U), "",
              "… memory for each direction of a connection, rounded down to a power of two"});
     set.add({"relay-backlog", uint_value(relay.backlog, 1, 1U << 20U), "", "… of each listening socket"});
