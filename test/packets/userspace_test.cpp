@@ -290,25 +290,32 @@ TEST_P(Userspace, AFloodOfHalfOpenConnectionsKeepsNobodyOut) {
     }
 }
 
-// An endpoint that is the Service's own address and port: it is dialled as it stands, and the dial goes round nowhere.
-TEST_P(Userspace, AServiceThatIsItsOwnEndpointMakesNoCircle) {
-    live_->write("circle.yaml", R"(apiVersion: v1
+// A Service with a node port, and this as its only endpoint.
+std::string circle(std::string_view address, std::uint16_t port) {
+    return fmt::format(R"(apiVersion: v1
 kind: Service
-metadata: {name: circle, namespace: test}
+metadata: {{name: circle, namespace: test}}
 spec:
+  type: NodePort
   clusterIP: 172.30.0.44
   ports:
-  - {name: p, port: 80}
+  - {{name: p, port: 80, nodePort: 30084}}
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
-metadata: {name: circle-1, namespace: test, labels: {kubernetes.io/service-name: circle}}
+metadata: {{name: circle-1, namespace: test, labels: {{kubernetes.io/service-name: circle}}}}
 addressType: IPv4
 ports:
-- {name: p, port: 80}
+- {{name: p, port: {}}}
 endpoints:
-- {addresses: ["172.30.0.44"], nodeName: other-node}
-)");
+- {{addresses: ["{}"], nodeName: other-node}}
+)",
+                       port, address);
+}
+
+// An endpoint that is the Service's own address and port: it is dialled as it stands, and the dial goes round nowhere.
+TEST_P(Userspace, AServiceThatIsItsOwnEndpointMakesNoCircle) {
+    live_->write("circle.yaml", circle("172.30.0.44", 80));
     const auto listening = engine_->listen({80});  // outside, where the dial arrives
     ASSERT_TRUE(listening) << listening.error().message;
     start();
@@ -320,24 +327,7 @@ endpoints:
 
 // The same where no rule stands in between: the node port itself is the endpoint.
 TEST_P(Userspace, ANodePortThatIsItsOwnEndpointMakesNoCircle) {
-    live_->write("circle.yaml", R"(apiVersion: v1
-kind: Service
-metadata: {name: circle, namespace: test}
-spec:
-  type: NodePort
-  clusterIP: 172.30.0.44
-  ports:
-  - {name: p, port: 80, nodePort: 30084}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: circle-1, namespace: test, labels: {kubernetes.io/service-name: circle}}
-addressType: IPv4
-ports:
-- {name: p, port: 30084}
-endpoints:
-- {addresses: ["192.168.0.2"], nodeName: other-node}
-)");
+    live_->write("circle.yaml", circle(kOwnAddress, 30084));
     start({"--relay-redirect=false"});
     const auto seen = dial(Place::kOutside, "203.0.113.2", kOwnAddress, 30084);
     EXPECT_EQ(seen.seen, Seen::kReset) << seen.text();
