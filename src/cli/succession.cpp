@@ -150,7 +150,7 @@ void Succession::serve(const std::shared_ptr<dataplane::Carrier>& carrier, agent
         manager_.forget(name);  // this mode has no use for them
     if (!take_over(carrier.get()) || !carrier || path_.empty()) return;
     relay::HandoverCallbacks callbacks;
-    callbacks.successor_came = [&agent, carrier, pages]() -> Result<std::vector<relay::NamedListener>> {
+    callbacks.successor_came = [carrier, pages]() -> Result<std::vector<relay::NamedListener>> {
         log::info("another ghostip has come to take over");
         pages(false);
         return named(carrier->duplicates());
