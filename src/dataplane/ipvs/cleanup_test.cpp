@@ -4,6 +4,7 @@
 
 #include "dataplane/ipvs/cleanup.h"
 #include "dataplane/ipvs/scene_testing.h"
+#include "dataplane/ipvs/sets.h"
 
 namespace ghostip::dataplane::ipvs {
 namespace {
@@ -16,6 +17,8 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
+
+void never(std::chrono::milliseconds /*time*/) { FAIL() << "nothing is busy"; }
 
 // A rule of somebody else's keeps a chain, and that one a set: until it is gone, the rest is still known for ours.
 TEST(IpvsCleanup, WhatTellsThatSetsAreOursGoesLast) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "dataplane/ipvs/scene_testing.h"
+#include "dataplane/ipvs/sets.h"
 
 namespace ghostip::dataplane::ipvs {
 namespace {
@@ -311,8 +312,6 @@ TEST(IpvsDataplane, NodeAddressesComeAndGo) {
     EXPECT_THAT(scene.machine.servers(), Not(Contains(HasSubstr("192.168.1.2:30080"))));
     EXPECT_THAT(scene.machine.servers(), Contains(HasSubstr("5.6.7.8:30080")));
 }
-
-void never(std::chrono::milliseconds /*time*/) { FAIL() << "nothing is busy"; }
 
 }  // namespace
 }  // namespace ghostip::dataplane::ipvs

@@ -2,7 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "dataplane/ipvs/cleanup.h"
 #include "dataplane/ipvs/scene_testing.h"
+#include "dataplane/ipvs/sets.h"
 
 namespace ghostip::dataplane::ipvs {
 namespace {
