@@ -262,5 +262,38 @@ TEST(IpvsAside, ANodePortGoesWithoutTheAddressThatSomebodyElseHas) {
     }
 }
 
+// It came between our look and our write: the node port has been at another address all the time.
+TEST(IpvsAside, WhatSomebodyElseMadeMeanwhileGetsNothingOfOurs) {
+    Scene scene;
+    ASSERT_TRUE(scene.change({put(balanced()), put(web_slice({{"10.0.0.1"}}))}));
+    plan::HostFacts host{ips({"127.0.0.1", "192.168.0.2", "192.168.50.1"})};
+    scene.machine.links.add_address({"eth0", ip("192.168.50.1"), 32});
+    static_cast<void>(scene.planner.set_host(host));
+    kernel::ipvs::Service foreign;
+    foreign.key = key("192.168.50.1", 30080);
+    foreign.scheduler = "wlc";
+    scene.machine.ipvs.add_foreign({foreign, {}});
+    scene.machine.ipvs.leave_out(foreign.key, 2);
+    OnMachine successor(scene.machine);
+    const auto outcome = successor.reconcile(scene.planner.plan());
+    ASSERT_TRUE(outcome) << outcome.error().message;
+    ASSERT_THAT(outcome->set_aside, SizeIs(1));
+    EXPECT_THAT(outcome->set_aside.front().reason, HasSubstr("192.168.50.1:30080 is there already and not ours"));
+    const auto untouched = [&] {
+        EXPECT_THAT(scene.machine.servers(), Contains("-A -t 192.168.50.1:30080 -s wlc\n"));
+        EXPECT_THAT(scene.machine.servers(), Not(Contains(HasSubstr("192.168.50.1:30080 -r"))));
+        EXPECT_THAT(scene.machine.servers(), Contains(HasSubstr("192.168.0.2:30080 -r 10.0.0.1:8080")));
+    };
+    untouched();
+    const auto looked = successor.look_and_check(scene.planner.plan());
+    ASSERT_TRUE(looked) << looked.error().message;
+    EXPECT_EQ(looked->differences, 0U);
+    untouched();
+    OnMachine third(scene.machine);
+    ASSERT_TRUE(third.reconcile(scene.planner.plan()));
+    untouched();
+    EXPECT_THAT(third.dataplane.set_aside(), SizeIs(1));
+}
+
 }  // namespace
 }  // namespace ghostip::dataplane::ipvs

@@ -4,6 +4,8 @@
 #include <array>
 #include <cerrno>
 #include <iterator>
+#include <optional>
+#include <utility>
 
 #include "dataplane/ipvs/sets.h"
 
@@ -144,6 +146,7 @@ Result<void> Writer::make_services(std::vector<FrontChange>& changes) {
             }
         ASSIGN_OR_RETURN(const auto refusals, apply(batch.commands));
         left.clear();
+        std::optional<Error> unseen;
         for (const auto& refusal : refusals) {
             const auto& refused = batch.commands[refusal.command];
             const auto index = batch.owners[refusal.command];
@@ -153,13 +156,15 @@ Result<void> Writer::make_services(std::vector<FrontChange>& changes) {
                 left.insert(index);
             } else if (refused.verb == Verb::kNewService && refusal.error.code == EEXIST) {
                 if (have_name_of(changes[index].before.entries, service.key))
-                    return Error{fmt::format("the virtual server {} was not seen, and is there", text(service.key)),
-                                 EAGAIN};
-                set_aside(changes[index], index, somebody_else_has(service.key));
+                    unseen = Error{fmt::format("the virtual server {} was not seen, and is there", text(service.key)),
+                                   EAGAIN};
+                else
+                    leave_to_its_owner(changes[index], index, service.key);
             } else {
                 set_aside(changes[index], index, refusal.error.message);
             }
         }
+        if (unseen) return *unseen;
         for (const auto index : left) {
             for (auto& server : changes[index].after.servers) {
                 auto& service = server.service;
@@ -170,6 +175,20 @@ Result<void> Writer::make_services(std::vector<FrontChange>& changes) {
         }
     }
     return {};
+}
+
+// Made since we looked. It gets no endpoints of ours, and no element may say that it is ours. A node port goes on at
+// its other addresses.
+void Writer::leave_to_its_owner(FrontChange& change, std::size_t index, const kernel::ipvs::ServiceKey& key) {
+    foreign_.emplace(index, key);
+    const auto reason = somebody_else_has(key);
+    if (!change.after.key.node_port) return set_aside(change, index, reason);
+    outcome_.set_aside.push_back({change.after.name.text(), fmt::format("{}: {}", change.after.key.text(), reason)});
+    limits_.taken.insert_or_assign(key, reason);
+    const auto wanted = change.after.entries;
+    leave_out(change.after, key);
+    for (auto& entry : difference(difference(wanted, change.after.entries), change.before.entries))
+        withdrawn_.push_back(std::move(entry));
 }
 
 // IPVS asks of an address only at that moment: an address that is a broadcast address here may be none elsewhere.
@@ -234,13 +253,14 @@ Result<void> Writer::arrive(std::vector<FrontChange>& changes) {
 // were there before stay: they may name what is ours.
 Result<void> Writer::undo(const std::vector<FrontChange>& changes) {
     std::vector<Command> commands;
-    std::vector<SetEntry> entries;
+    auto entries = std::exchange(withdrawn_, {});
     for (const auto& [index, aside] : asides_) {
         const auto& change = changes[index];
         outcome_.set_aside.push_back({aside.name.text(), aside.reason});
         if (aside.landed) continue;
         for (const auto& server : change.after.servers)
-            if (made_.contains(server.service.key)) commands.push_back(command(Verb::kDeleteService, server.service));
+            if (made_.contains(server.service.key) && !foreign_.contains({index, server.service.key}))
+                commands.push_back(command(Verb::kDeleteService, server.service));
         const auto came = difference(change.after.entries, change.before.entries);
         entries.insert(entries.end(), came.begin(), came.end());
     }

@@ -12,6 +12,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -69,6 +70,7 @@ class Writer {
     [[nodiscard]] Result<void> add_entries(const std::vector<FrontChange>& changes);
     [[nodiscard]] Result<void> make_services(std::vector<FrontChange>& changes);
     [[nodiscard]] Result<void> make_destinations(std::vector<FrontChange>& changes);
+    void leave_to_its_owner(FrontChange& change, std::size_t index, const kernel::ipvs::ServiceKey& key);
     void leave_out_endpoint(Front& front, const net::IpAddress& address, const Error& error);
     [[nodiscard]] Result<void> undo(const std::vector<FrontChange>& changes);
     [[nodiscard]] std::set<Leaving>::iterator after_those_of(const kernel::ipvs::ServiceKey& key);
@@ -89,6 +91,9 @@ class Writer {
     Outcome& outcome_;
     std::map<std::size_t, Aside> asides_;
     std::set<kernel::ipvs::ServiceKey> made_;  // virtual servers; others are never taken away again
+    // That somebody else had, by the change that wanted them.
+    std::set<std::pair<std::size_t, kernel::ipvs::ServiceKey>> foreign_;
+    std::vector<SetEntry> withdrawn_;  // elements of ours that were written for them
 };
 
 }  // namespace ghostip::dataplane::ipvs
