@@ -109,6 +109,12 @@ Result<DirectListeners::Open> DirectListeners::open(const Place& place, const Wa
     return Open{std::move(as), listener};
 }
 
+DirectListeners::Failed DirectListeners::aside() const {
+    auto all = failed_;
+    all.insert(taken_.begin(), taken_.end());
+    return all;
+}
+
 void DirectListeners::follow() {
     auto places = wanted();
     std::erase_if(open_, [&](const auto& entry) {
@@ -119,7 +125,8 @@ void DirectListeners::follow() {
         services_.carrier().close(entry.second.listener);
         return true;
     });
-    failed_ = std::move(places.taken);
+    failed_.clear();
+    taken_ = std::move(places.taken);
     for (const auto& [place, want] : places.of) {
         if (open_.contains(place)) continue;
         auto opened = open(place, want);

@@ -31,8 +31,11 @@ class DirectListeners {
     // Opens what the services want now and closes the rest. A delta that concerns no listener costs nothing.
     void follow();
     void follow(const plan::Delta& delta);
+    using Failed = std::map<std::string, std::string>;  // by the listener's name: why
     // Listeners that cannot be had; tried again with every call.
-    [[nodiscard]] const std::map<std::string, std::string>& failed() const { return failed_; }
+    [[nodiscard]] const Failed& failed() const { return failed_; }
+    // These, and those whose place another one has that was asked for.
+    [[nodiscard]] Failed aside() const;
     [[nodiscard]] std::size_t size() const { return open_.size(); }
 
   private:
@@ -68,7 +71,6 @@ class DirectListeners {
         std::shared_ptr<As> as;  // the listener's threads ask it
         relay::ListenerId listener{};
     };
-    using Failed = std::map<std::string, std::string>;  // by the listener's name: why
     // The first who asks for a place has it.
     struct Places {
         std::map<Place, Wanted> of;
@@ -90,6 +92,7 @@ class DirectListeners {
     const std::vector<ListenRequest> requests_;
     std::map<Place, Open> open_;
     Failed failed_;
+    Failed taken_;
 };
 
 }  // namespace ghostip::dataplane

@@ -23,12 +23,12 @@ LocalhostNodePorts::LocalhostNodePorts(std::unique_ptr<Dataplane> inner, std::sh
 void LocalhostNodePorts::conclude(const std::map<std::string, std::string>& failed_before, Result<Outcome>& outcome) {
     services_.retire();
     if (!outcome) return;
-    for (const auto& [object, reason] : listeners_.failed())
+    for (const auto& [object, reason] : listeners_.aside())
         if (!failed_before.contains(object)) outcome->set_aside.push_back({object, reason});
 }
 
 Result<Outcome> LocalhostNodePorts::reconcile(const plan::Plan& plan) {
-    const auto failed_before = listeners_.failed();
+    const auto failed_before = listeners_.aside();
     services_.take(plan);
     listeners_.follow();
     auto outcome = inner_->reconcile(plan);
@@ -37,7 +37,7 @@ Result<Outcome> LocalhostNodePorts::reconcile(const plan::Plan& plan) {
 }
 
 Result<Outcome> LocalhostNodePorts::apply(const plan::Delta& delta) {
-    const auto failed_before = listeners_.failed();
+    const auto failed_before = listeners_.aside();
     services_.take(delta);
     listeners_.follow(delta);
     auto outcome = inner_->apply(delta);
@@ -60,7 +60,7 @@ Result<Outcome> LocalhostNodePorts::check(const plan::Plan& plan, const Sight& s
 
 std::vector<SetAside> LocalhostNodePorts::set_aside() const {
     auto all = inner_->set_aside();
-    for (const auto& [object, reason] : listeners_.failed()) all.push_back({object, reason});
+    for (const auto& [object, reason] : listeners_.aside()) all.push_back({object, reason});
     return all;
 }
 

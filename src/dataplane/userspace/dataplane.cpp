@@ -174,7 +174,7 @@ Result<Outcome> UserspaceDataplane::check(const plan::Plan& plan, const Sight& s
 }
 
 std::map<std::string, std::string> UserspaceDataplane::aside() const {
-    auto all = direct_.failed();
+    auto all = direct_.aside();
     all.insert(aside_.begin(), aside_.end());
     return all;
 }
