@@ -230,7 +230,10 @@ bool Agent::all_tried() const {
 Result<void> Agent::run() {
     RETURN_IF_ERROR(source_.start(queue_));
     std::vector<api::Change> changes = wait_for_first_list();
-    if (config_.on_first_list && !stop_) config_.on_first_list();
+    if (config_.on_first_list && !stop_) {
+        note_waiting(std::chrono::minutes(2));  // for another process
+        config_.on_first_list();
+    }
     {
         const auto turn = begin_turn();
         if (stop_) return {};

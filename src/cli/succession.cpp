@@ -13,6 +13,8 @@ namespace ghostip::cli {
 namespace {
 
 constexpr std::chrono::seconds kPatience{15};
+// A sync of tens of thousands of Services, which it is in the middle of, comes first.
+constexpr std::chrono::seconds kPatienceForWrites{60};
 
 std::vector<relay::NamedListener> named(std::vector<dataplane::Carrier::NamedListener> listeners) {
     std::vector<relay::NamedListener> all;
@@ -37,6 +39,7 @@ Result<std::unique_ptr<Succession>> Succession::begin(std::string path, const Se
     }
     if (asked.error().code == EBUSY)
         return asked.error().within("take over from the ghostip that carries traffic here");
+    succession->ask_failed_ = true;
     log::warning("{}; started as if no other ghostip carried traffic here", asked.error().message);
     return succession;
 }
@@ -60,6 +63,7 @@ dataplane::Carrier::Inheritance Succession::take_listeners() {
 
 void Succession::watch(std::shared_ptr<dataplane::Carrier> carrier, std::function<void(Error)> give_up) {
     carrier_ = std::move(carrier);
+    if (carrier_ && ask_failed_) carrier_->set_another(true);
     give_up_ = [this, tell = std::move(give_up)](const Error& error) {
         gave_up_ = true;
         tell(error.within("take over from the ghostip that carries traffic here"));
@@ -89,6 +93,7 @@ void Succession::end_watch() {
 }
 
 void Succession::serve_alone() {
+    alone_ = true;
     log::warning("the ghostip that carried traffic here has ended: serving at its listeners from now on");
     if (!carrier_) return;
     if (const auto resumed = carrier_->resume({}); !resumed)
@@ -98,8 +103,8 @@ void Succession::serve_alone() {
 void Succession::about_to_write() {
     if (!predecessor_) return;
     end_watch();
-    if (gave_up_) return;
-    const auto told = predecessor_->about_to_write(kPatience);
+    if (gave_up_ || alone_) return;
+    const auto told = predecessor_->about_to_write(kPatienceForWrites);
     if (!told && told.error().code == ECONNRESET) return serve_alone();
     if (!told) return give_up_(told.error());
     begin_watch();
@@ -153,13 +158,15 @@ void Succession::serve(const std::shared_ptr<dataplane::Carrier>& carrier, agent
     callbacks.successor_came = [carrier, pages]() -> Result<std::vector<relay::NamedListener>> {
         log::info("another ghostip has come to take over");
         pages(false);
+        carrier->set_another(true);
         return named(carrier->duplicates());
     };
     callbacks.successor_writes = [&agent] {
         log::info("the other ghostip programs the kernel: nothing is written here until it serves");
         agent.pause();
     };
-    callbacks.successor_failed = [&agent, pages](const Error& error) {
+    callbacks.successor_failed = [&agent, carrier, pages](const Error& error) {
+        carrier->set_another(false);
         log::warning("the other ghostip has not taken over ({}): going on", error.message);
         pages(true);
         agent.resume();

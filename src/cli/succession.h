@@ -83,9 +83,11 @@ class Succession {
     const ServiceManager& manager_;
     ServiceManager::Kept kept_;
     std::optional<relay::Handover> predecessor_;   // kept, so that it knows that this process lives
+    bool ask_failed_ = false;                      // constant after begin()
     std::shared_ptr<dataplane::Carrier> carrier_;  // since watch()
     std::function<void(const Error&)> give_up_;    // since watch()
     std::atomic<bool> gave_up_ = false;
+    std::atomic<bool> alone_ = false;
     Fd watcher_stop_;
     std::thread watcher_;
     mutable std::mutex mutex_;

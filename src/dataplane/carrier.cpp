@@ -3,6 +3,8 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include <cerrno>
+
 #include <fmt/format.h>
 
 namespace ghostip::dataplane {
@@ -81,12 +83,18 @@ Result<relay::ListenerId> Carrier::adopt(relay::ListenerSpec spec, std::vector<F
     return listener;
 }
 
-// A predecessor may be at the same port still, by an address that includes this one or is included: node ports on all
-// addresses that are now to be on some.
-relay::PortUse Carrier::port_use() const {
+// Its own port first: where another process of ours may have it still, by an address that includes this one or is
+// included (node ports on all addresses that are now to be on some), or is about to leave it, it is shared with that.
+Result<relay::ListenerId> Carrier::listen_anew(relay::ListenerSpec spec) {
+    auto listener = relay_->listen(spec);
+    if (listener || listener.error().code != EADDRINUSE || !shares_ports()) return listener;
+    spec.port = relay::PortUse::kShared;
+    return relay_->listen(std::move(spec));
+}
+
+bool Carrier::shares_ports() const {
     const std::lock_guard lock(mutex_);
-    const bool alone = predecessor_ == Predecessor::kGone && inheritance_.empty();
-    return alone ? relay::PortUse::kOwn : relay::PortUse::kShared;
+    return another_ || keeper_ || predecessor_ == Predecessor::kServes || !inheritance_.empty();
 }
 
 Result<relay::ListenerId> Carrier::listen(std::string name, relay::ListenerSpec spec) {
@@ -94,10 +102,7 @@ Result<relay::ListenerId> Carrier::listen(std::string name, relay::ListenerSpec 
     if (spec.service == relay::ServiceId{}) spec.service = nobody_;
     Result<relay::ListenerId> listener = fail("nothing inherited");
     if (auto sockets = inherited(name); !sockets.empty()) listener = adopt(spec, std::move(sockets));
-    if (!listener) {
-        spec.port = port_use();
-        listener = relay_->listen(std::move(spec));
-    }
+    if (!listener) listener = listen_anew(std::move(spec));
     if (!listener) return listener.error();
     if (keeper_)
         if (const auto sockets = relay_->duplicate(*listener)) keeper_->keep(name, *sockets);

@@ -78,6 +78,9 @@ class Carrier {
     // no endpoints, for whoever its `ask` sends nowhere.
     [[nodiscard]] Result<relay::ListenerId> listen(std::string name, relay::ListenerSpec spec);
     void close(relay::ListenerId listener);
+    // Whether another process of ours has listeners here too, of which this one may know nothing: a successor has their
+    // duplicates, or the predecessor gave none.
+    void set_another(bool there) { another_ = there; }
     // This process ends, and its listeners are left to the keeper: whatever is closed from now on is not forgotten.
     void leave_to_keeper() { leaving_ = true; }
     // Closes what was inherited and not asked for.
@@ -112,7 +115,8 @@ class Carrier {
           predecessor_(predecessor),
           inheritance_(std::move(inheritance)) {}
     [[nodiscard]] std::vector<Fd> inherited(const std::string& name);
-    [[nodiscard]] relay::PortUse port_use() const;
+    [[nodiscard]] Result<relay::ListenerId> listen_anew(relay::ListenerSpec spec);
+    [[nodiscard]] bool shares_ports() const;
     [[nodiscard]] Result<relay::ListenerId> adopt(relay::ListenerSpec spec, std::vector<Fd> sockets);
 
     struct Named {
@@ -124,6 +128,7 @@ class Carrier {
     const std::uint32_t mark_;
     const std::shared_ptr<ListenerKeeper> keeper_;  // null: nobody
     std::atomic<bool> leaving_ = false;
+    std::atomic<bool> another_ = false;
     LocalhostCounts localhost_ipv4_;
     LocalhostCounts localhost_ipv6_;
     mutable std::mutex mutex_;

@@ -136,6 +136,8 @@ TEST_F(Successors, ListenBesideThePredecessorWhileItServes) {
     next->forget_inheritance();
     ASSERT_TRUE(next->resume({}));
     EXPECT_FALSE(next->listen("one", one)) << "the old one is nobody's predecessor any more";
+    next->set_another(true);
+    EXPECT_TRUE(next->listen("one", one)) << "but a process of ours";
 }
 
 TEST_F(Successors, ServeAtOnceWhereNobodyElseDoes) {
