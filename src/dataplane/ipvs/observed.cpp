@@ -1,6 +1,7 @@
 #include "dataplane/ipvs/observed.h"
 
 #include <algorithm>
+#include <string>
 
 namespace ghostip::dataplane::ipvs {
 
@@ -31,6 +32,13 @@ Result<std::map<kernel::ipvs::ServiceKey, kernel::ipvs::Service>> list_services(
         if (same) break;
     }
     return last;  // one that never stood still: who meets what is missing here looks again
+}
+
+// kube-proxy has served here since, whose rules know none of our chains: what kNodePorts has is from before.
+bool are_kube_proxys(const ObservedRules& rules) {
+    const auto services = rules.chains.find({tables::kNat, chains::kServices});
+    return services != rules.chains.end() && !services->second.empty() &&
+           services->second.find(chains::kExternalLocal) == std::string::npos;
 }
 
 }  // namespace
@@ -81,6 +89,7 @@ Result<Observed> observe_servers(kernel::ipvs::Ipvs& ipvs, kernel::ipset::Sets& 
 Result<Observed> observe(const Kernel& kernel, net::Family family) {
     ASSIGN_OR_RETURN(auto observed, observe_servers(*kernel.ipvs, *kernel.sets, *kernel.links, family));
     ASSIGN_OR_RETURN(observed.rules, observe_rules(*kernel.iptables));
+    if (are_kube_proxys(observed.rules)) observed.own_node_ports.clear();
     return observed;
 }
 

@@ -17,7 +17,8 @@ struct Observed {
     std::array<std::optional<std::vector<kernel::ipset::Element>>, kSetCount> sets;  // sorted
     std::set<net::IpAddress> bound;                                                  // on the device
     std::set<net::IpAddress> node;                                                   // on other devices
-    std::set<std::pair<net::Protocol, std::uint16_t>> own_node_ports;  // that kNodePorts has, at whatever address
+    // That kNodePorts has, at whatever address; none where kube-proxy has served since.
+    std::set<std::pair<net::Protocol, std::uint16_t>> own_node_ports;
     ObservedRules rules;
 
     [[nodiscard]] bool has(const SetEntry& entry) const;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "dataplane/ipvs/cleanup.h"
+#include "dataplane/ipvs/rules.h"
 #include "dataplane/ipvs/scene_testing.h"
 #include "dataplane/ipvs/sets.h"
 
@@ -122,6 +123,27 @@ TEST(IpvsOwnership, NodePortsOfKubeProxyAreTakenOver) {
         ASSERT_THAT(machine.ipvs.log(), SizeIs(1));
         EXPECT_EQ(text(machine.ipvs.log().front()), "delete service TCP 192.168.99.11:30085");
     }
+}
+
+// It had served the node again, by rules of its own, and there was an address more when we came back.
+TEST(IpvsOwnership, NodePortsThatKubeProxyMadeSinceAreTakenOver) {
+    Scene scene;
+    ASSERT_TRUE(scene.change({put(balanced()), put(web_slice({{"10.0.0.1"}}))}));
+    constexpr std::string_view kRules =
+        "*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-NODE-PORT - [0:0]\n"
+        "-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODE-PORT\nCOMMIT\n";
+    ASSERT_TRUE(restore(scene.machine.iptables, std::string(kRules)));
+    scene.machine.links.add_address({"eth0", ip("192.168.50.1"), 32});
+    kernel::ipvs::Service theirs;
+    theirs.key = key("192.168.50.1", 30080);
+    theirs.scheduler = "wlc";
+    scene.machine.ipvs.add_foreign({theirs, {}});
+    static_cast<void>(scene.planner.set_host(plan::HostFacts{ips({"127.0.0.1", "192.168.0.2", "192.168.50.1"})}));
+    OnMachine successor(scene.machine);
+    ASSERT_TRUE(successor.reconcile(scene.planner.plan()));
+    EXPECT_THAT(successor.dataplane.set_aside(), IsEmpty());
+    EXPECT_THAT(scene.machine.servers(), Contains(HasSubstr("192.168.50.1:30080 -r 10.0.0.1:8080")));
+    EXPECT_THAT(scene.machine.servers(), Not(Contains(HasSubstr("-s wlc"))));
 }
 
 TEST(IpvsOwnership, LostElementsOfSetsComeBack) {
