@@ -192,9 +192,9 @@ void clean_sets(TraceHost& host, Removed& removed) {
     if (!host.sets_available()) return;
     std::size_t sets = 0;
     bool all = true;
+    kernel::ipset::Patience patience([&](auto time) { host.pause(time); });
     const auto destroy = [&](const std::string& name) {
-        const auto destroyed = kernel::ipset::destroy_patiently([&] { return host.destroy_set(name); },
-                                                                [&](auto time) { host.pause(time); });
+        const auto destroyed = patience.destroy([&] { return host.destroy_set(name); });
         if (!destroyed) removed.failed.push_back(destroyed.error());
         all = all && destroyed;
         if (destroyed && *destroyed) ++sets;

@@ -155,8 +155,9 @@ Result<void> clean_servers(kernel::ipvs::Ipvs& ipvs, kernel::ipset::Sets& sets, 
 // While another one is left, what tells that it is ours stays too.
 Result<void> clean_sets(kernel::ipset::Sets& sets, WhichSets which, const Pause& pause) {
     Parts parts;
+    kernel::ipset::Patience patience(pause);
     const auto destroy = [&](const std::string& name) -> Result<void> {
-        RETURN_IF_ERROR(kernel::ipset::destroy_patiently([&] { return sets.destroy(name); }, pause));
+        RETURN_IF_ERROR(patience.destroy([&] { return sets.destroy(name); }));
         return {};
     };
     for (const auto family : net::kFamilies) {

@@ -33,14 +33,13 @@ std::string text(Type type, const Element& element) {
     return all;
 }
 
-Result<bool> destroy_patiently(const std::function<Result<bool>()>& destroy,
-                               const std::function<void(std::chrono::milliseconds)>& pause) {
-    constexpr int kTries = 20;
+Result<bool> Patience::destroy(const std::function<Result<bool>()>& destroy) {
     constexpr std::chrono::milliseconds kPause(100);
-    for (int attempt = 1;; ++attempt) {
+    for (;;) {
         auto destroyed = destroy();
-        if (destroyed || destroyed.error().code != EBUSY || attempt == kTries) return destroyed;
-        pause(kPause);
+        if (destroyed || destroyed.error().code != EBUSY || pauses_left_ == 0) return destroyed;
+        --pauses_left_;
+        pause_(kPause);
     }
 }
 

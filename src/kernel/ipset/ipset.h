@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -105,9 +106,17 @@ class Sets {
     [[nodiscard]] virtual Result<bool> destroy(const std::string& name) = 0;
 };
 
-// Rules of nf_tables let go of their sets some moments after they are gone: what is busy is tried again for two
-// seconds.
-[[nodiscard]] Result<bool> destroy_patiently(const std::function<Result<bool>()>& destroy,
-                                             const std::function<void(std::chrono::milliseconds)>& pause);
+// Sets of which a rule has only just let go are busy for a moment (EBUSY). All that one of these destroys together are
+// waited for up to two seconds, whatever holds them.
+class Patience {
+  public:
+    explicit Patience(std::function<void(std::chrono::milliseconds)> pause) : pause_(std::move(pause)) {}
+    // As `destroy` says, which is called again while it says EBUSY.
+    [[nodiscard]] Result<bool> destroy(const std::function<Result<bool>()>& destroy);
+
+  private:
+    const std::function<void(std::chrono::milliseconds)> pause_;
+    int pauses_left_ = 20;
+};
 
 }  // namespace ghostip::kernel::ipset
