@@ -158,6 +158,24 @@ class Marks : public ::testing::TestWithParam<Case> {
         return left;
     }
 
+    // With the mark that it came with.
+    [[nodiscard]] Left expected(const Probe& probe) const {
+        std::uint32_t mark = probe.mark;
+        for (const auto& [client, given] : clients_)
+            if (client == probe.source) mark = given;
+        return {probe.source.text(), probe.destination.text(), static_cast<int>(probe.protocol), mark};
+    }
+    // Marks of packets from there to there, for people.
+    [[nodiscard]] static std::string of(const std::set<Left>& left, const Probe& probe) {
+        std::string marks;
+        for (const auto& [source, destination, protocol, mark] : left)
+            if (source == probe.source.text() && destination == probe.destination.text() &&
+                protocol == static_cast<int>(probe.protocol))
+                marks += fmt::format(" {:#x}", mark);
+        return marks;
+    }
+
+    static constexpr std::size_t kMostMissed = 3;
     std::unique_ptr<testnet::Topology> topology_;
     std::unique_ptr<testnet::ProbeEngine> engine_;
     std::unique_ptr<NodeUnderTest> node_;
@@ -198,7 +216,8 @@ TEST_P(Marks, AreKeptAndChangeNothing) {
         ASSERT_TRUE(testnet::flush_conntrack(topology_->node()));
         const auto outcomes = engine_->run(probes);
         ASSERT_TRUE(outcomes) << outcomes.error().message;
-        const auto left = marks_that_left();
+        auto left = marks_that_left();
+        std::vector<Probe> missed;
         for (std::size_t i = 0; i < probes.size(); ++i) {
             const auto& probe = probes[i];
             const auto journey = node_->explain(probe);
@@ -208,13 +227,18 @@ TEST_P(Marks, AreKeptAndChangeNothing) {
                                 (journey.verdict == plan::Verdict::kNotOurs && (*outcomes)[i].place != Place::kNode);
             if (!leaves) continue;
             ++balanced;
-            std::uint32_t mark = probe.mark;
-            for (const auto& [client, given] : clients_)
-                if (client == probe.source) mark = given;
-            EXPECT_TRUE(
-                left.contains({probe.source.text(), probe.destination.text(), static_cast<int>(protocol), mark}))
-                << probe.text() << fmt::format(" came with mark {:#x} and did not leave with it", mark);
+            if (!left.contains(expected(probe))) missed.push_back(probe);
         }
+        // The set takes no element while its table is made anew. That meets one packet, not the same one again.
+        EXPECT_LE(missed.size(), kMostMissed);
+        if (!missed.empty() && missed.size() <= kMostMissed) {
+            ASSERT_TRUE(testnet::flush_conntrack(topology_->node()));
+            ASSERT_TRUE(engine_->run(missed));
+            left.merge(marks_that_left());
+        }
+        for (const auto& probe : missed)
+            EXPECT_TRUE(left.contains(expected(probe)))
+                << probe.text() << " did not leave with the mark that it came with; these left: " << of(left, probe);
         // Whatever left carries a mark that came; in particular never our bit.
         for (const auto& [source, destination, number, mark] : left)
             EXPECT_EQ(mark & ours, 0U) << source << " -> " << destination << " protocol " << number
