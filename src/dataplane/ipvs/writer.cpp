@@ -187,8 +187,8 @@ void Writer::leave_to_its_owner(FrontChange& change, std::size_t index, const ke
     limits_.taken.insert_or_assign(key, reason);
     const auto wanted = change.after.entries;
     leave_out(change.after, key);
-    for (auto& entry : difference(difference(wanted, change.after.entries), change.before.entries))
-        withdrawn_.push_back(std::move(entry));
+    const auto gone = difference(difference(wanted, change.after.entries), change.before.entries);
+    withdrawn_.insert(withdrawn_.end(), gone.begin(), gone.end());
 }
 
 // IPVS asks of an address only at that moment: an address that is a broadcast address here may be none elsewhere.
